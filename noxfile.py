@@ -60,6 +60,7 @@ def docs(session: nox.Session) -> None:
     """The site in site/; the pages of commands match --help; links, search and examples work."""
     session.install("-c", "constraints.txt", "--group", "docs", "-e", ".")
     session.run("python", "docs/make_cli.py", "--check")
+    session.run("python", "docs/make_errors.py", "--check")
     session.run("mkdocs", "build", "--strict")
     session.run("pytest", "tests/test_site.py", "tests/test_docs.py", "tests/test_guides.py")
 

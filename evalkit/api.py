@@ -235,6 +235,7 @@ def generate(
         raise EvalkitError(
             "Both a shard and an engine are given; expected one of them.",
             "An engine starts all shards: leave the shard out.",
+            code="api-1",
         )
     settings = _settings(given)
     if dry_run:
@@ -281,6 +282,7 @@ def _settings(given: Mapping[str, Any]) -> Config:
             raise EvalkitError(
                 f"Options are given for {name!r}, which is the label of a model and a scorer.",
                 f"Give the model another label: `other={name}`.",
+                code="api-2",
             )
     config = with_folder(given["config"], flags, options, scorers)
     known = plugins.scorer_names(config.metrics) if config.scorers else []
@@ -289,6 +291,7 @@ def _settings(given: Mapping[str, Any]) -> Config:
             raise EvalkitError(
                 f"{given['config']} has options of {name!r}, which is no scorer.",
                 did_you_mean(name, known),
+                code="api-3",
             )
     now = typed({name: config.scorers[name] for name in scorers}, config.metrics)
     return replace(config, metrics=expand(config.metrics), scorers={**config.scorers, **now})

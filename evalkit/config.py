@@ -149,11 +149,13 @@ class Config:
             raise EvalkitError(
                 f"The configuration holds {found!r}, which is not valid Unicode.",
                 "Rename the file.",
+                code="config-1",
             ) from error
         except TypeError as error:
             raise EvalkitError(
                 f"The configuration cannot be written as TOML: {error}.",
                 "Use texts, numbers, true or false as options.",
+                code="config-2",
             ) from error
         _require(
             bool(_DEVICE.fullmatch(self.device)),
@@ -209,6 +211,7 @@ def load_config(
                 raise EvalkitError(
                     f"{path} has options of {label!r}, which is not among its models.",
                     did_you_mean(label, labels),
+                    code="config-3",
                 )
     values |= {
         "options": merge(merged, options or {}),
@@ -258,6 +261,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
             raise EvalkitError(
                 f"The option {setting!r} has another form; expected MODEL.OPTION=VALUE.",
                 "For example `--set dalle.temperature=0.9`.",
+                code="config-4",
             )
         options.setdefault(label, {})[option] = value.strip()
     return options
@@ -272,7 +276,7 @@ def check_precision(value: object) -> None:
 def _require(good: bool, key: str, found: object, expected: str, hint: str = "") -> None:
     if not good:
         state = "missing" if found == "nothing" else repr(found)
-        raise EvalkitError(f"{key} is {state}; expected {expected}.", hint)
+        raise EvalkitError(f"{key} is {state}; expected {expected}.", hint, code="config-5")
 
 
 def _read(path: Path) -> str:
@@ -282,6 +286,7 @@ def _read(path: Path) -> str:
         raise EvalkitError(
             f"The configuration {path} cannot be read: {error.strerror}.",
             "Check the path given to --config.",
+            code="config-6",
         ) from error
 
 
@@ -295,6 +300,7 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
             "Correct the file, or delete it and give the whole command again with the same --out."
             if os.path.basename(source) == "run.toml"  # the rest of the run states all but scores
             else "Correct the file; `evalkit init` writes an example.",
+            code="config-7",
         ) from error
     options = _tables(values, "model", "dalle", source)
     scorers = _tables(values, "scorer", "vqa_score", source)
@@ -303,6 +309,7 @@ def _parse(text: str, source: str, base: Path | None) -> dict[str, Any]:
             raise EvalkitError(
                 f"{source} has the unknown key {key!r}.",
                 did_you_mean(key, (*KEYS, "model", "scorer")),
+                code="config-8",
             )
     result = {key: _typed(key, value, source) for key, value in values.items()}
     result |= {"options": options} | ({"scorers": scorers} if scorers else {})
@@ -316,14 +323,16 @@ def _tables(values: dict[str, Any], name: str, example: str, source: str) -> dic
         isinstance(table, dict) for table in options.values()
     ):
         raise EvalkitError(
-            f"{source} has `{name}` as a value; expected tables such as [{name}.{example}]."
+            f"{source} has `{name}` as a value; expected tables such as [{name}.{example}].",
+            code="config-9",
         )
     for label, table in options.items():
         for key, value in table.items():
             if not isinstance(value, Value):
                 raise EvalkitError(
                     f"{source} sets {label}.{key} to {value!r}; "
-                    "expected a text, a number, true or false."
+                    "expected a text, a number, true or false.",
+                    code="config-10",
                 )
     return options
 
@@ -333,14 +342,18 @@ def _typed(key: str, value: object, source: str) -> Any:
     if key == "models" and isinstance(value, dict):
         if all(isinstance(item, str) for item in value.values()):
             return model_texts(value)[0]
-        raise EvalkitError(f"{source} sets models to {value!r}; expected labels with texts.")
+        raise EvalkitError(
+            f"{source} sets models to {value!r}; expected labels with texts.", code="config-11"
+        )
     if key in ("models", "metrics", "perturb"):
         if isinstance(value, str):
             value = list(model_texts(value)[0] if key == "models" else split_names(value))
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             check_kinds(value if key == "perturb" else (), source)
             return tuple(value)
-        raise EvalkitError(f"{source} sets {key} to {value!r}; expected a list of texts.")
+        raise EvalkitError(
+            f"{source} sets {key} to {value!r}; expected a list of texts.", code="config-12"
+        )
     if key == "prompts" and isinstance(value, list):
         try:
             items = [
@@ -349,7 +362,9 @@ def _typed(key: str, value: object, source: str) -> Any:
             ]
         except TypeError as error:
             raise EvalkitError(
-                f"{source} has a prompt with unknown keys.", "Known: id, text, group."
+                f"{source} has a prompt with unknown keys.",
+                "Known: id, text, group.",
+                code="config-13",
             ) from error
         return tuple(prompts_from_list(items))
     types, expected = (str,), "a text"
@@ -358,7 +373,9 @@ def _typed(key: str, value: object, source: str) -> Any:
     elif key == "max_cost":
         types, expected = (int, float), "a number"
     if type(value) not in types:
-        raise EvalkitError(f"{source} sets {key} to {value!r}; expected {expected}.")
+        raise EvalkitError(
+            f"{source} sets {key} to {value!r}; expected {expected}.", code="config-14"
+        )
     return value
 
 
@@ -403,6 +420,7 @@ def _config(values: Mapping[str, Any], source: str) -> Config:
             raise EvalkitError(
                 f"{source} names no {key}.",
                 f"Give `--{key}`, or add `{key} = …` to the configuration file.",
+                code="config-15",
             )
     for key in ("prompts", "out", "reference"):
         if isinstance(values.get(key), str | Path):

@@ -53,14 +53,17 @@ class EvalkitError(Exception):
             the command line shows them; `str(error)` has them as Python calls and parameters.
         exit_code: 2 usage, configuration or input; 3 inconclusive or incomplete; 4 runs not
             comparable; 1 only where a model regressed against its baseline.
+        code: `room-number`, by which docs/errors explains the error. It never changes, and that of
+            a removed error is not used again. "": an error of a plug-in.
     """
 
-    def __init__(self, message: str, hint: str = "", exit_code: int = 2) -> None:
+    def __init__(self, message: str, hint: str = "", exit_code: int = 2, *, code: str = "") -> None:
         super().__init__(message)
-        self.message, self.hint, self.exit_code = message, hint, exit_code
+        self.message, self.hint, self.exit_code, self.code = message, hint, exit_code, code
 
     def __str__(self) -> str:
-        return f"{self.message} {in_python(self.hint)}".strip()
+        code = f"[{self.code}]" if self.code else ""
+        return " ".join(filter(None, [self.message, in_python(self.hint), code]))
 
 
 class Unavailable(EvalkitError):
@@ -341,6 +344,7 @@ class Metric:
                     f"The metric {self.name!r} has {field} = {getattr(self, field)!r:.80};"
                     f" expected {expected}.",
                     "See docs/plugins/metric.md.",
+                    code="core-1",
                 )
 
     @property
@@ -371,6 +375,7 @@ class Metric:
                 f"The metric {self.name!r} requests {', '.join(required) or 'nothing'}; expected"
                 f" {', '.join(REQUESTS)}, with fake or fake_moments among them.",
                 "Give the other parameters of its function a default.",
+                code="core-2",
             )
         return required
 
@@ -389,6 +394,7 @@ class Metric:
             raise EvalkitError(
                 f"The metric {self.name!r} has the value {value}; expected a finite number.",
                 f"Correct {self._code}.",
+                code="core-3",
             )
         low, high = self.range
         clamped = min(max(value, low), high)
@@ -397,6 +403,7 @@ class Metric:
                 f"The metric {self.name!r} has the value {value:.6g}, outside of its stated range"
                 f" {low:g} to {high:g}.",
                 f"Correct {self._code} or its range.",
+                code="core-4",
             )
         return clamped
 
@@ -418,6 +425,7 @@ def _parameters(metric: Metric) -> list[inspect.Parameter]:
             f"The metric {metric.name!r} has a function without a readable signature; expected a"
             " Python function.",
             "Call it from a function of your own.",
+            code="core-5",
         ) from error
 
 

@@ -140,6 +140,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             raise EvalkitError(
                 f"Could not write {path}: {error.strerror}.",
                 remedy(error, "use another folder, or a copy of this one"),
+                code="files-1",
             ) from error
         raise
 
@@ -198,7 +199,9 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise EvalkitError(
-            f"Could not remove {path}: {error.strerror}.", "Remove it, then do the same again."
+            f"Could not remove {path}: {error.strerror}.",
+            "Remove it, then do the same again.",
+            code="files-2",
         ) from error
 
 
@@ -263,6 +266,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         raise EvalkitError(
             f"Could not write {path}: {error.strerror}.",
             remedy(error, "use a copy of the folder") + " Then run the same command again.",
+            code="files-3",
         ) from error
 
 

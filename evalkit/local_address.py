@@ -14,7 +14,7 @@ WILDCARDS = ("0.0.0.0", "::")
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 chooses a free one. Raises EvalkitError if there is none."""
     if not 0 <= port <= 65535:
-        raise EvalkitError(f"The port is {port}; expected 0 to 65535.")
+        raise EvalkitError(f"The port is {port}; expected 0 to 65535.", code="local_address-1")
     # As is_loopback assumes; a hosts file may say something else.
     address = "127.0.0.1" if host.lower() == "localhost" else host
     try:
@@ -23,7 +23,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         hint = "Choose another --port, or `--port 0` for a free one." if port else "Check --host."
         raise EvalkitError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.", hint
+            f"Cannot listen on {host} port {port}: {error.strerror or error}.",
+            hint,
+            code="local_address-2",
         ) from error
 
 

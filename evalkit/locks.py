@@ -156,7 +156,7 @@ def _locked(path: Path, refusal: str) -> int:
                     if os.path.samestat(os.fstat(handle), path.stat()):
                         return handle
             elif refusal:
-                raise EvalkitError(refusal, "Wait until it ends, or stop it.")
+                raise EvalkitError(refusal, "Wait until it ends, or stop it.", code="locks-1")
             elif not waiting:
                 log.warning("waiting for another process that writes to %s", path.parent)
                 waiting = True

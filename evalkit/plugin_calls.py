@@ -56,11 +56,13 @@ def named(code: object, failed: str, hint: str = "", memory_hint: str = "") -> I
             if is_own(code):
                 raise
             code = 3 if error.exit_code == 3 else 2  # 3: stopped by a service
-            raise EvalkitError(f"{failed}: {said(error)}", str(error.hint or hint), code) from error
+            raise EvalkitError(
+                f"{failed}: {said(error)}", str(error.hint or hint), code, code="plugin_calls-1"
+            ) from error
         text = said(error)
         if memory_hint and "memory" in text.lower():
             hint = memory_hint
-        raise EvalkitError(f"{failed}: {text}.", hint) from error
+        raise EvalkitError(f"{failed}: {text}.", hint, code="plugin_calls-2") from error
 
 
 def said(error: BaseException) -> str:

@@ -95,7 +95,7 @@ def find(kind: PluginKind, spec: str) -> Any:
     hint = did_you_mean(spec.partition(":")[0], entries)
     if kind != "tracker":  # the hint names all
         hint += f" See `evalkit list {kind}s`."
-    raise EvalkitError(f"There is no {kind} {spec!r}.", hint)
+    raise EvalkitError(f"There is no {kind} {spec!r}.", hint, code="plugins-1")
 
 
 def _import(kind: PluginKind, spec: str, target: str) -> Any:
@@ -124,7 +124,9 @@ def _import(kind: PluginKind, spec: str, target: str) -> Any:
         if absent != module:
             hint = f"Install it, for example with `pip install {PACKAGES.get(absent, absent)}`."
         raise EvalkitError(
-            f"The {kind} {spec!r} needs the module {absent!r}, which is not installed.", hint
+            f"The {kind} {spec!r} needs the module {absent!r}, which is not installed.",
+            hint,
+            code="plugins-2",
         )
     if missing:
         raise _without(missing, value, module, spec)
@@ -139,12 +141,14 @@ def _without(missing: str, value: Any, module: str, spec: str) -> EvalkitError:
             f"{spec!r} names an installed module {module}, and not {own} of this folder: it has no"
             f" {missing!r}.",
             "Rename the file.",
+            code="plugins-3",
         )
     public = [name for name in dir(value) if not name.startswith("_")]
     hint = did_you_mean(missing, public)
     return EvalkitError(
         f"{module} has no {missing!r}, which {spec!r} names.",
         hint if len(public) < 30 or hint.startswith("Did") else "",
+        code="plugins-4",
     )
 
 
@@ -164,6 +168,7 @@ def metric(name: str) -> Metric:
         raise EvalkitError(
             f"Both a metric and a scorer are installed under the name {name!r}.",
             "Uninstall one of their packages.",
+            code="plugins-5",
         )
     found = find("scorer" if scored else "metric", name)
     if isinstance(found, Scorer):
@@ -171,7 +176,8 @@ def metric(name: str) -> Metric:
     if not isinstance(found, Metric):
         raise EvalkitError(
             f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric or an"
-            " evalkit.Scorer."
+            " evalkit.Scorer.",
+            code="plugins-6",
         )
     return found
 
@@ -189,7 +195,7 @@ def scorer(name: str) -> Scorer:
     """The scorer of a name."""
     found = metric(name).scorer
     if found is None:
-        raise EvalkitError(f"{name!r} is a metric; expected a scorer.")
+        raise EvalkitError(f"{name!r} is a metric; expected a scorer.", code="plugins-7")
     return found
 
 
@@ -222,6 +228,7 @@ def load_scorer(
             " a call, a fingerprint, a name of letters, digits, _, - and dots, and a whole number"
             " as at_once, if any.",
             "See docs/plugins/scorer.md.",
+            code="plugins-8",
         )
     return found  # pyright: ignore[reportReturnType]
 
@@ -240,12 +247,14 @@ def encoder(name: str, device: str = "auto") -> Encoder:
             f"The encoder {name!r} has the name {texts[0]!r:.120}; expected letters, digits, _, -"
             " and dots, 100 at most: files are named by it.",
             "Change its attribute `name`.",
+            code="plugins-9",
         )
     if not all(_is_text(text) and text for text in texts) or not all(map(callable, functions)):
         raise EvalkitError(
             f"The encoder {name!r} has the type {type(found).__name__}; expected an object"
             " with the texts name and fingerprint, the method prepare, and a call (core.Encoder).",
             "See docs/plugins/encoder.md.",
+            code="plugins-10",
         )
     return found
 
@@ -271,6 +280,7 @@ def models(
             raise EvalkitError(
                 f"Options are given for {label!r}, which is not among the models.",
                 did_you_mean(label, labels),
+                code="plugins-11",
             )
     return [
         _model(label, spec, options.get(label, {}), functions.get(text))
@@ -288,6 +298,7 @@ def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> 
         raise EvalkitError(
             f"The model {label!r} is a Python function, which only its own program has.",
             "Give it to evalkit.run again, or move it to a module and write `module:function`.",
+            code="plugins-12",
         )
     elif pipeline:
         target = find("generator", PIPELINE)
@@ -295,7 +306,8 @@ def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> 
         target = _import("generator", spec, FOLDER) if folder else find("generator", name)
     if not callable(target):
         raise EvalkitError(
-            f"The generator {spec!r} is a {type(target).__name__}; expected a function."
+            f"The generator {spec!r} is a {type(target).__name__}; expected a function.",
+            code="plugins-13",
         )
     argument = spec if pipeline else argument
     if argument:
@@ -309,6 +321,7 @@ def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> 
                 f"The function {label!r} takes {', '.join(names)}; expected a"
                 " function of prompts and seeds that returns images.",
                 "For example `def generate(prompts, seeds): ...`.",
+                code="plugins-14",
             )
     values = checked_options(target, given, label)
     if pipeline:
@@ -353,7 +366,9 @@ def _checked_generator(found: Any, label: str) -> Any:
             if value is not None and not good(value):
                 wrong = f"has {name} = {value!r:.80}; expected {expected}"
     if wrong:
-        raise EvalkitError(f"The model {label!r} {wrong}.", "See docs/plugins/generator.md.")
+        raise EvalkitError(
+            f"The model {label!r} {wrong}.", "See docs/plugins/generator.md.", code="plugins-15"
+        )
     return found
 
 
@@ -388,7 +403,7 @@ def _of_folder(error: EvalkitError, model: Model) -> EvalkitError:
         lambda found: f"--set {shlex.quote(f'{model.label}.{found[1]}')}",
         error.hint,
     )
-    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code)
+    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code, code="plugins-16")
 
 
 def _place(spec: str) -> str:
@@ -406,6 +421,7 @@ def _place(spec: str) -> str:
         raise EvalkitError(
             f"There is no folder {spec}.",
             "Check the path, or see `evalkit list generators` for names.",
+            code="plugins-17",
         )
     if not os.path.isdir(spec):
         if os.path.isfile(spec) and _split(spec)[0] not in _entries("generator"):
@@ -415,6 +431,7 @@ def _place(spec: str) -> str:
         raise EvalkitError(
             f"{spec!r} is an installed generator and also a folder here.",
             f"Write `./{spec}` for the folder, or `{INSTALLED}{spec}` for the generator.",
+            code="plugins-18",
         )
     return os.path.realpath(spec)
 
@@ -423,6 +440,7 @@ def _no_folder(spec: str) -> EvalkitError:
     return EvalkitError(
         f"{spec} is a file; expected a folder of images or of a diffusers pipeline.",
         "Unpack it first (`evalkit score` reads zip, tar and npz files too).",
+        code="plugins-19",
     )
 
 
@@ -442,13 +460,19 @@ def _with_argument(
         raise _no_argument(name, argument)
     if given.get(first.name, argument) != argument:
         raise EvalkitError(
-            f"{name}:{argument} is also given {first.name}={given[first.name]!r}.", "Give it once."
+            f"{name}:{argument} is also given {first.name}={given[first.name]!r}.",
+            "Give it once.",
+            code="plugins-20",
         )
     return {**given, first.name: argument}
 
 
 def _no_argument(name: str, argument: str) -> EvalkitError:
-    return EvalkitError(f"{name!r} takes no argument; {argument!r} was given.", f"Write `{name}`.")
+    return EvalkitError(
+        f"{name!r} takes no argument; {argument!r} was given.",
+        f"Write `{name}`.",
+        code="plugins-21",
+    )
 
 
 def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions) -> dict[str, str]:
@@ -471,6 +495,7 @@ def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions
             raise EvalkitError(
                 f"The run has the model {text!r} as {' and '.join(map(repr, same))}.",
                 f"Name one: `{same[0]}={text}`.",
+                code="plugins-22",
             )
         if not label and same:
             label = default_label(place) if default_label(place) in same else same[0]
@@ -484,6 +509,7 @@ def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions
             raise EvalkitError(
                 f"The model {label!r} of this run is {known[label]}; {text!r} is another one.",
                 "Give it another label, or choose another --out.",
+                code="plugins-23",
             )
         twice = next(
             (
@@ -497,6 +523,7 @@ def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions
             raise EvalkitError(
                 f"The models {given[twice]!r} and {text!r} have one label, {twice!r}.",
                 "Name each model once, or give labels: `a=SPEC,b=SPEC`.",
+                code="plugins-24",
             )
         labelled[label], given[label] = place, text
     return labelled
@@ -522,7 +549,8 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(target).parameters
     except Exception as error:  # an object of others may raise anything where it is looked at
         raise EvalkitError(
-            f"{target!r} has no readable signature; expected a Python function or class."
+            f"{target!r} has no readable signature; expected a Python function or class.",
+            code="plugins-25",
         ) from error
 
 
@@ -547,7 +575,9 @@ def checked_options(
     for name in given:
         if name not in declared:
             raise EvalkitError(
-                f"The {kind} {label!r} has no option {name!r}.", did_you_mean(name, declared)
+                f"The {kind} {label!r} has no option {name!r}.",
+                did_you_mean(name, declared),
+                code="plugins-26",
             )
     values: dict[str, Value] = {}
     for name, item in declared.items():
@@ -559,6 +589,7 @@ def checked_options(
             raise Unavailable(
                 f"The {kind} {label!r} needs the option {name!r}.",
                 f"Give it: `--set {label}.{name}=…`.",
+                code="plugins-27",
             )
         elif isinstance(item.default, Value):
             values[name] = item.default
@@ -593,7 +624,9 @@ def _convert(value: Value, annotation: Any, name: str) -> Value:
             str: "a text",
         }
         raise EvalkitError(
-            f"{name} is {value!r}; expected {kinds[wanted]}.", f"For example `--set {name}=…`."
+            f"{name} is {value!r}; expected {kinds[wanted]}.",
+            f"For example `--set {name}=…`.",
+            code="plugins-28",
         ) from None
 
 

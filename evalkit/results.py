@@ -94,7 +94,11 @@ class Run(run_folder.Run):
             from evalkit.ratings.rows import pair_rows  # imports torch
 
             return pandas.DataFrame(pair_rows(self), columns=list(PAIRS))
-        raise EvalkitError(f"There is no frame {kind!r}.", did_you_mean(str(kind), get_args(Kind)))
+        raise EvalkitError(
+            f"There is no frame {kind!r}.",
+            did_you_mean(str(kind), get_args(Kind)),
+            code="results-1",
+        )
 
     def _scores(self) -> Iterator[dict[str, Any]]:
         prompts = self._prompts()
@@ -153,11 +157,14 @@ def load(path: os.PathLike[str] | str) -> Run:
     """
     run = Run(Path(path).expanduser())
     if not run.path.is_dir():
-        raise EvalkitError(f"There is no folder {run.path}.", "See `evalkit list runs`.")
+        raise EvalkitError(
+            f"There is no folder {run.path}.", "See `evalkit list runs`.", code="results-2"
+        )
     if not run.is_run and not run.is_scored:
         raise EvalkitError(
             f"{run.path} is not a run folder: it has neither prompts.jsonl nor metrics.json.",
             "`evalkit list runs FOLDER` shows the run folders in a folder.",
+            code="results-3",
         )
     return run
 

@@ -67,6 +67,7 @@ def _require_agreement(path: str, *files: tuple[Any, ...]) -> None:
         raise EvalkitError(
             f"{run.config_path} contradicts the images of the run: {'; '.join(found)}.",
             "Restore the file, or make another run with this configuration: `--out`.",
+            code="run_config-1",
         )
 
 

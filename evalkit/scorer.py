@@ -110,6 +110,7 @@ class Scorer:
             raise EvalkitError(
                 f"The scorer {self.name!r} has load = {self.load!r:.80}; expected a function.",
                 "See docs/plugins/scorer.md.",
+                code="scorer-1",
             )
         self.metric  # noqa: B018 (checks the other fields)
 

@@ -73,6 +73,7 @@ def refuse_copies() -> None:
             " command, which does everything in one.",
             "Share the work among them with `evalkit generate`, then `evalkit encode`; start"
             " `evalkit run` and `evalkit score` in one process.",
+            code="shards-1",
         )
 
 
@@ -101,7 +102,9 @@ def _parsed(text: str) -> Shard:
     if not found or not int(found[1]) < int(found[2]):
         count = found and int(found[2])
         shown = f"0/{count} to {count - 1}/{count}" if count else "i/N with 0 <= i < N, such as 0/8"
-        raise EvalkitError(f"The shard is {text!r}; expected {shown}: shards are counted from 0.")
+        raise EvalkitError(
+            f"The shard is {text!r}; expected {shown}: shards are counted from 0.", code="shards-2"
+        )
     return Shard(int(found[1]), int(found[2]))
 
 
@@ -119,6 +122,7 @@ def _job(environ: Mapping[str, str]) -> tuple[Shard | None, str]:
                 f"The Slurm array has {count} jobs from {least} to {most} in steps of {step};"
                 " expected a range, from which each job sees its number.",
                 "Give the shard of each job: `--shard i/N`.",
+                code="shards-3",
             )
         return Shard(regular.index(at), count), name
     if "JOB_COMPLETION_INDEX" in environ:
@@ -128,6 +132,7 @@ def _job(environ: Mapping[str, str]) -> tuple[Shard | None, str]:
             raise EvalkitError(
                 f"{name} is {at}, and Kubernetes does not tell a job how many there are.",
                 f"Give `--shard $({name})/N`, or set {counted} to the number of completions.",
+                code="shards-4",
             )
         return _checked(at, _number(environ, counted, 1), name, counted), name
     return None, ""
@@ -148,6 +153,7 @@ def _checked(index: int, count: int, name: str, counted: str) -> Shard:
         raise EvalkitError(
             f"{name} is {index} and {counted} is {count}; expected 0 <= {name} < {counted}.",
             f"Unset both, or give the shard: {_ALONE}",
+            code="shards-5",
         )
     return Shard(index, count)
 
@@ -158,5 +164,6 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
         raise EvalkitError(
             f"{name} is {text!r}; expected a whole number.",
             f"Unset it, or give the shard: {_ALONE}",
+            code="shards-6",
         )
     return int(text)

@@ -36,10 +36,13 @@ def split_label(text: str) -> tuple[str, str]:
             f"{text!r} is a folder here, and it is also how the model {spec!r} gets the label"
             f" {label!r}.",
             f"Write `./{text}` for the folder, or rename it.",
+            code="specs-1",
         )
     if not spec.strip():
         raise EvalkitError(
-            f"The model {text!r} has a label and nothing else.", f"For example `{label}=./folder`."
+            f"The model {text!r} has a label and nothing else.",
+            f"For example `{label}=./folder`.",
+            code="specs-2",
         )
     return label, spec.strip()
 
@@ -50,6 +53,7 @@ def labelled(label: str, spec: str) -> str:
         raise EvalkitError(
             f"A model has the label {label!r}; expected letters, digits, blanks, _, -, + and dots.",
             "Choose another label.",
+            code="specs-3",
         )
     return f"{label}={spec}"
 
@@ -91,6 +95,7 @@ def chosen_names(
         raise EvalkitError(
             f"`{option} {shlex.quote(given)}` names nothing; expected names joined by commas.",
             f"Leave out {option} for all of them.",
+            code="specs-4",
         )
     return [name for name in names if name]
 
@@ -108,6 +113,7 @@ def split_models(text: str) -> tuple[str, ...]:
         raise EvalkitError(
             f"{text!r} is one folder, and its parts are folders too.",
             "In Python or TOML, write the models as a list.",
+            code="specs-5",
         )
     return (text,)
 
@@ -184,6 +190,7 @@ def _spec(item: object) -> str:
         raise EvalkitError(
             f"A model is {item!r:.80}; expected a name, a folder or a function.",
             "A generator takes prompts and seeds and returns images.",
+            code="specs-6",
         )
     named = item if hasattr(item, "__qualname__") else type(item)
     place, name = named.__module__, named.__qualname__

@@ -125,17 +125,24 @@ class SetMetric(torchmetrics.Metric):
         """
         if real and self.reference is not None:
             raise EvalkitError(
-                "Real images were given, and a reference too.", "Leave out one of them."
+                "Real images were given, and a reference too.",
+                "Leave out one of them.",
+                code="torchmetrics-1",
             )
         count = 0 if prompts is None else len(prompts)
         _check_layout(images)
         if "text" in self.requests and not real and count != len(images):
             raise EvalkitError(
                 f"{self.metric.name} was given {count or 'no'} prompts for {len(images)} images;"
-                " expected one prompt per image."
+                " expected one prompt per image.",
+                code="torchmetrics-2",
             )
         if not all(isinstance(prompt, str) for prompt in prompts or ()):
-            raise EvalkitError("The prompts are not all texts.", "Give one string per image.")
+            raise EvalkitError(
+                "The prompts are not all texts.",
+                "Give one string per image.",
+                code="torchmetrics-3",
+            )
         features = _encoded(self.encoder, images)[self.metric.feature].to(self.device)
         for request in self._states():
             if request == "text" and not real:
@@ -215,7 +222,8 @@ class SetMetric(torchmetrics.Metric):
         if feature not in found:
             missing = "moments" if moments else "features of single images"
             raise EvalkitError(
-                f"The reference holds no {missing} of {feature!r}, which {self.metric.name} needs."
+                f"The reference holds no {missing} of {feature!r}, which {self.metric.name} needs.",
+                code="torchmetrics-4",
             )
         return found[feature]
 
@@ -229,29 +237,34 @@ class SetMetric(torchmetrics.Metric):
             raise EvalkitError(
                 f"The encoder {name} needs all images of a prompt at once.",
                 "Use `evalkit score` for it.",
+                code="torchmetrics-5",
             )
         if "text" in self.requests and not hasattr(self.encoder, "text"):
             raise EvalkitError(
                 f"{self.metric.name} reads prompts, and the encoder {name} does not.",
                 "Use a CLIP encoder.",
+                code="torchmetrics-6",
             )
         if self.metric.encoder not in kinds_of(self.encoder):
             raise EvalkitError(
                 f"{self.metric.name} is defined on encoders of the kind {self.metric.encoder};"
                 f" {name} is of the kind {' and '.join(kinds_of(self.encoder))}.",
                 "See `evalkit list encoders`.",
+                code="torchmetrics-7",
             )
         made_with = getattr(self.reference, "encoder", name)
         if made_with != name:
             raise EvalkitError(
                 f"The reference was made with {made_with}; the encoder is {name}.",
                 "Give both by name, or the reference of this encoder.",
+                code="torchmetrics-8",
             )
         found = _encoded(self.encoder, torch.full((1, 3, 64, 64), 128, dtype=torch.uint8))
         if feature not in found:
             raise EvalkitError(
                 f"{self.metric.name} needs {feature!r} features;"
-                f" the encoder {name} has {', '.join(found)}."
+                f" the encoder {name} has {', '.join(found)}.",
+                code="torchmetrics-9",
             )
         dimension = found[feature].shape[1]
         for request in set(self.requests) - set(self._states()):
@@ -374,6 +387,7 @@ def _check_layout(images: Tensor) -> None:
         raise EvalkitError(
             f"The images are {type(images).__name__}; expected a tensor, uint8 [N, 3, H, W].",
             "Convert them with `torch.from_numpy` or `torch.stack`.",
+            code="torchmetrics-10",
         )
     shape = tuple(images.shape)
     good = images.ndim == 4 and shape[1] == 3 and 0 not in shape
@@ -400,6 +414,7 @@ def _check_layout(images: Tensor) -> None:
         f"The images are {str(images.dtype).removeprefix('torch.')} {shape}; expected uint8"
         " [N, 3, H, W] with values from 0 to 255.",
         hint,
+        code="torchmetrics-11",
     )
 
 
@@ -414,6 +429,7 @@ def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
                 "An image of the batch contains only 0 and 1 (values of 0 to 1 as integers);"
                 " expected values from 0 to 255.",
                 _CONVERT,
+                code="torchmetrics-12",
             )
         batch = _Batch(weakref.ref(images, lambda _: _batches.clear()), version, [])
         _batches[:] = [batch]

@@ -116,7 +116,9 @@ def main() -> None:
             raise
         nobody_reads()
         with contextlib.suppress(OSError):  # stderr may be full, too
-            print(f"error: the output cannot be written: {error.strerror}.", file=sys.stderr)
+            print(
+                f"error: the output cannot be written: {error.strerror}. [output]", file=sys.stderr
+            )
         sys.exit(2)
     except Exception:  # as Python prints it, without characters that control a terminal
         print(printable(traceback.format_exc()), file=sys.stderr)

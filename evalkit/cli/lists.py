@@ -161,5 +161,6 @@ def doctor(as_json: Json = False) -> None:
                 f"{len(bad)} of {len(lines)} checks are bad:"
                 f" {', '.join(line.topic for line in bad)}.",
                 bad[0].advice,
+                code="cli-1",
             )
         print_note(f"all {states.count('ok')} checks are ok, {states.count('note')} notes")

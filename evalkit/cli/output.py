@@ -56,17 +56,18 @@ def clean() -> Iterator[None]:
     except EvalkitError as error:
         if state["debug"]:
             raise
-        _print_error(error.message, error.hint)
+        _print_error(error.message, error.hint, error.code)
         raise typer.Exit(error.exit_code) from error
     except BrokenPipeError:  # typer would end with 1, the code of a regression
         nobody_reads()
-        _print_error("The output cannot be written: its reader has ended.")
+        _print_error("The output cannot be written: its reader has ended.", code="output")
         raise typer.Exit(2) from None
     except SYSTEM_ERRORS as error:
         message = system_error(error)
         if state["debug"] or not message:
             raise
-        _print_error(message, "See `evalkit doctor` for memory and disk; `--debug` shows details.")
+        hint = "See `evalkit doctor` for memory and disk; `--debug` shows details."
+        _print_error(message, hint, "system")
         raise typer.Exit(2) from error
     finally:
         with contextlib.suppress(ValueError):  # a closed stdout
@@ -76,7 +77,8 @@ def clean() -> Iterator[None]:
                 nobody_reads()
     if problems:
         for problem, category in problems.items():
-            _print_error(problem, _FAILED_METRIC if category is FailedMetricWarning else "")
+            failed = category is FailedMetricWarning
+            _print_error(problem, _FAILED_METRIC if failed else "", "incomplete")
         faults = FailedMetricWarning, NothingMeasuredWarning
         raise typer.Exit(2 if any(one in faults for one in problems.values()) else 3)
 
@@ -87,7 +89,7 @@ def _check_current_folder() -> None:
         os.getcwd()
     except OSError as error:
         raise EvalkitError(
-            "The current folder does not exist any more.", "Change to another folder."
+            "The current folder does not exist any more.", "Change to another folder.", code="cli-2"
         ) from error
 
 
@@ -146,8 +148,9 @@ def _incomplete_runs() -> Iterator[dict[str, type[Warning]]]:
         yield problems
 
 
-def _print_error(message: str, hint: str = "") -> None:
-    print(f"error: {_one_line(message)}", file=sys.stderr)
+def _print_error(message: str, hint: str = "", code: str = "") -> None:
+    ending = f" [{code}]" if code else ""
+    print(f"error: {_one_line(message)}{ending}", file=sys.stderr)
     if hint:
         print(f"hint: {_one_line(hint)}", file=sys.stderr)
 

@@ -64,6 +64,7 @@ def verify_weights(names: Some = None, as_json: Json = False) -> None:
             raise EvalkitError(
                 f"{len(bad)} of {len(rows)} weights files failed verification: {', '.join(bad)}.",
                 "Delete these files, then fetch or import them again.",
+                code="cli-3",
             )
 
 

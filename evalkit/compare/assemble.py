@@ -73,6 +73,7 @@ def shared(entries: Sequence[Entry]) -> Shared:
         raise EvalkitError(
             "The runs have no prompt in common; prompts are matched by id and text.",
             "Make the runs with one prompt list.",
+            code="compare-1",
         )
     return Shared(prompts, min(entry.outline.conditions["per_prompt"] for entry in entries))
 
@@ -129,7 +130,9 @@ def _alone(run: Run) -> Iterator[None]:
         try:
             if not lock(handle, run.path):
                 raise EvalkitError(
-                    f"Another process writes the comparison {run.path}.", "Wait until it ends."
+                    f"Another process writes the comparison {run.path}.",
+                    "Wait until it ends.",
+                    code="compare-2",
                 )
             yield
         finally:
@@ -138,6 +141,7 @@ def _alone(run: Run) -> Iterator[None]:
         raise EvalkitError(
             f"Could not write {run.path}: {error.strerror}.",
             remedy(error, "choose another --out"),
+            code="compare-3",
         ) from error
 
 
@@ -170,6 +174,7 @@ def _check_own_content(run: Run) -> None:
     raise EvalkitError(
         f"{run.path} compares an earlier state of these runs, and it has {what}.",
         "Choose another --out.",
+        code="compare-4",
     )
 
 

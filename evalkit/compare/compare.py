@@ -119,15 +119,19 @@ def _check_out(run: Run, entries: Sequence[Entry]) -> None:
                 f"The comparison cannot be written to {run.path}: it is, is in, or contains the"
                 f" compared run {entry.run.path}.",
                 "Choose another --out.",
+                code="compare-5",
             )
     if place.exists() and not place.is_dir():
-        raise EvalkitError(f"{run.path} is a file; expected a folder.", "Choose another --out.")
+        raise EvalkitError(
+            f"{run.path} is a file; expected a folder.", "Choose another --out.", code="compare-6"
+        )
     if place.is_dir() and not run.sources_path.is_file():
         other = [item.name for item in place.iterdir() if not item.name.startswith(".")]
         if other:
             raise EvalkitError(
                 f"{run.path} is not empty and is no comparison: it holds {min(other)}.",
                 "Choose another --out.",
+                code="compare-7",
             )
 
 

@@ -94,6 +94,7 @@ def require_allowed(found: Sequence[Difference], allowed: Collection[str]) -> No
             "Make and score all of them under the same conditions. To compare all the same:"
             f" `{flags}`.",
             NOT_COMPARABLE,
+            code="compare-8",
         )
 
 
@@ -125,6 +126,7 @@ def shared_settings(entries: Sequence[Entry]) -> tuple[Settings, OnBad, dict[str
         raise EvalkitError(
             f"The runs have no metric in common: {'; '.join(own)}.",
             f"Score them with the same metrics: `evalkit score {runs[0].path} --metrics …`.",
+            code="compare-9",
         )
     # A metric of `module:function` has a shorter name in the table.
     specs = {plugins.metric(s).name: s for run in runs for s in measured(run) if ":" in s}

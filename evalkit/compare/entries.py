@@ -59,6 +59,7 @@ def read_entries(given: Runs) -> list[Entry]:
         raise EvalkitError(
             f"The model {twice[0].label!r} of {twice[0].run.path} is given twice.",
             "Name each run once.",
+            code="compare-10",
         )
     if len({entry.place for entry in entries}) < 2:
         labels = ",".join(entry.label for entry in entries)
@@ -66,6 +67,7 @@ def read_entries(given: Runs) -> list[Entry]:
         raise EvalkitError(
             f"{'One run is' if entries else 'No run is'} given; expected two or more.",
             f"To compare models of one run: `evalkit score {shown} --models {labels or '…'}`.",
+            code="compare-11",
         )
     return _named(entries)
 
@@ -76,12 +78,16 @@ def _entries(text: str) -> list[Entry]:
     path, label = split_run(rest)
     run = Run(path)
     if not run.path.is_dir():
-        raise EvalkitError(f"There is no run folder {run.path}.", "Give RUN or RUN:LABEL.")
+        raise EvalkitError(
+            f"There is no run folder {run.path}.", "Give RUN or RUN:LABEL.", code="compare-12"
+        )
     run.prompts()  # raises where it is no run
     scored = dict.fromkeys(row.model for row in run.metrics())
     known = [model for model in run.models() if label or model in scored]
     if label and label not in known:
-        raise EvalkitError(f"{run.path} has no model {label!r}.", did_you_mean(label, known))
+        raise EvalkitError(
+            f"{run.path} has no model {label!r}.", did_you_mean(label, known), code="compare-13"
+        )
     lost = {} if label else lost_models(run)
     if lost:
         raise EvalkitError(
@@ -89,12 +95,14 @@ def _entries(text: str) -> list[Entry]:
             "Make the images again with"
             f" `evalkit run --config {shlex.quote(str(run.config_path))}`, or name the models to"
             f" compare: {' '.join(f'`{rest}:{one}`' for one in known[:4])}.",
+            code="compare-14",
         )
     labels = [label] if label else known
     if name and len(labels) > 1:
         raise EvalkitError(
             f"{run.path} has {len(labels)} models, and one name, {name!r}, is given.",
             f"Name one of them: `{name}={rest}:{labels[0]}`.",
+            code="compare-15",
         )
     return [Entry(run, one, name) for one in labels]
 
@@ -121,5 +129,6 @@ def _named(entries: Sequence[Entry]) -> list[Entry]:
         raise EvalkitError(
             f"Two models would have the name {again[0]!r}.",
             "Give each its own name: `NAME=RUN:LABEL`.",
+            code="compare-16",
         )
     return [replace(entry, name=name) for entry, name in zip(entries, names, strict=True)]

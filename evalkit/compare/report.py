@@ -52,5 +52,6 @@ def report(
         raise EvalkitError(
             "One run is given; another folder and allowed differences are for several.",
             "Leave `--out` and `--allow-mismatch` out, or give two runs.",
+            code="compare-17",
         )
     return report_one(paths[0], single_file=single_file, zip=zip)

@@ -69,6 +69,7 @@ def crosscheck(
             "None of the tools to compare with is installed "
             f"({', '.join(tool.package for tool in TOOLS)}).",
             "Run `pip install torch-fidelity pytorch-fid clean-fid`.",
+            code="crosscheck-1",
         )
     network, digest = inception.load_network(device="cpu", path=weights, fetch=False)
     file = Path(weights) if weights else weight_files.obtain("inception", False)[0][1]

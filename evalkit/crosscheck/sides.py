@@ -57,6 +57,7 @@ def open_side(place: Path, copies: Path) -> Side:
         raise EvalkitError(
             f"Found {len(images.files)} images in {place}; FID needs at least 2.",
             "Give more images.",
+            code="crosscheck-2",
         )
     copies.mkdir()
     files = [copies / f"{at:07d}" for at in range(len(images.files))]

@@ -164,6 +164,7 @@ def _load(encoder: type[Clip], name: str, device: str, path: str, fetch: bool) -
         raise EvalkitError(
             f"The encoder {name!r} needs transformers, which is not installed.",
             "Run `pip install transformers`.",
+            code="encoders-1",
         )
     if path:
         names = ("", "model.safetensors", "pytorch_model.bin")
@@ -172,6 +173,7 @@ def _load(encoder: type[Clip], name: str, device: str, path: str, fetch: bool) -
             raise EvalkitError(
                 f"There is no CLIP model in {path}.",
                 "Expected a weights file, or a folder with model.safetensors.",
+                code="encoders-2",
             )
     else:
         [(_, file)] = weights.obtain(name, fetch)

@@ -74,7 +74,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         }
     except Exception as error:  # damaged files raise nearly every type of exception
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise EvalkitError(f"{path} cannot be read as CLIP weights: {reason}", _EXPECTED) from error
+        raise EvalkitError(
+            f"{path} cannot be read as CLIP weights: {reason}", _EXPECTED, code="encoders-3"
+        ) from error
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -174,7 +176,9 @@ def build(state: dict[str, Tensor], activation: str = "quick_gelu", image_head: 
 
 
 def _not_clip(reason: str) -> EvalkitError:
-    return EvalkitError(f"The weights are not those of a CLIP model: {reason}.", _EXPECTED)
+    return EvalkitError(
+        f"The weights are not those of a CLIP model: {reason}.", _EXPECTED, code="encoders-4"
+    )
 
 
 def _tower(state: dict[str, Tensor], tower: str, width: int, head: int) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def build(state: dict[str, Tensor]) -> VisionTransformer:
         raise EvalkitError(
             "The weights do not fit DINOv2: tensors are missing or have another shape.",
             "Expected the official file.",
+            code="encoders-5",
         ) from error
     return network.eval().requires_grad_(False)
 
@@ -138,7 +139,9 @@ def load(*, device: str = "auto", path: str = "", fetch: bool = True) -> DinoV2:
     if path:
         file = Path(path)
         if not file.is_file():
-            raise EvalkitError(f"There is no weights file {path}.", "Check the path.")
+            raise EvalkitError(
+                f"There is no weights file {path}.", "Check the path.", code="encoders-6"
+            )
         digest = weights.sha256_of(file)
     else:
         [(item, file)] = weights.obtain(DinoV2.name, fetch)

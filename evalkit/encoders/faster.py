@@ -27,6 +27,7 @@ def faster(encoder: Encoder, precision: Precision) -> Encoder:
         raise EvalkitError(
             f"The encoder {encoder.name} cannot compute in {precision}.",
             "Use `--precision exact`, or another encoder: its own arithmetic is fixed.",
+            code="encoders-8",
         )
     _require_hardware(str(getattr(encoder, "device", "cpu")), precision)
     made: Any = copy.copy(encoder)
@@ -72,4 +73,5 @@ def _require_hardware(device: str, precision: Precision) -> None:
         f"{found} does not compute in {precision}, which needs an NVIDIA GPU of the generation of"
         " the A100 or newer.",
         "Use `--precision exact`" + ("." if cuda else ", or `--precision bf16`."),
+        code="encoders-9",
     )

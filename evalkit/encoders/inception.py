@@ -114,7 +114,9 @@ def load_network(
     if path:
         file = Path(path)
         if not file.is_file():
-            raise EvalkitError(f"There is no weights file {path}.", "Check the path.")
+            raise EvalkitError(
+                f"There is no weights file {path}.", "Check the path.", code="encoders-10"
+            )
         digest = weights.verify(file, sha256_prefix)
     else:
         [(item, file)] = weights.obtain("inception", fetch)

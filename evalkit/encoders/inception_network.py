@@ -328,4 +328,5 @@ def _check(state: Mapping[str, Tensor]) -> None:
         raise EvalkitError(
             f"The weights do not fit Inception v3: {names} are missing or have another shape.",
             "Expected the converted weights of 2015-12-05, as torch-fidelity and pytorch-fid use.",
+            code="encoders-11",
         )

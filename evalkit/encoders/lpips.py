@@ -64,12 +64,14 @@ class Lpips:
             raise EvalkitError(
                 f"The weights are not those of LPIPS with VGG16: {error} is missing.",
                 "Expected the pinned files.",
+                code="encoders-12",
             ) from error
         channels = tuple(len(self.kernels[numbers[-1]]) for numbers in _SLICES)
         if not channels == tuple(head.shape[1] for head in self.heads) == _CHANNELS:
             raise EvalkitError(
                 "The weights are not those of LPIPS with VGG16: shapes differ.",
                 "Expected the pinned files.",
+                code="encoders-13",
             )
 
     def prepare(self, image: Image) -> Tensor:
@@ -151,7 +153,9 @@ def load(*, device: str = "auto", trunk: str = "", heads: str = "", fetch: bool 
         files = [Path(trunk), Path(heads)]
         for file in files:
             if not file.is_file():
-                raise EvalkitError(f"There is no weights file {file}.", "Check the path.")
+                raise EvalkitError(
+                    f"There is no weights file {file}.", "Check the path.", code="encoders-14"
+                )
         digests = [weights.sha256_of(file) for file in files]
     else:
         items, files = zip(*weights.obtain(Lpips.name, fetch), strict=True)

@@ -74,6 +74,7 @@ def weights_fetch(names: str | Sequence[str] = (), *, mirror: str = "") -> list[
         raise EvalkitError(
             "No weights are named; expected encoders, scorers or files.",
             f"Name some of these: {', '.join(NEEDS)}.",
+            code="encoders-15",
         )
     rows: list[WeightStatus] = []
     for item in _named(names, every_format=False):
@@ -95,7 +96,9 @@ def weights_import(path: Path | str) -> list[WeightStatus]:
     """
     path = Path(path)
     if not path.exists():
-        raise EvalkitError(f"There is no file or folder {path}.", "Check the path.")
+        raise EvalkitError(
+            f"There is no file or folder {path}.", "Check the path.", code="encoders-16"
+        )
     sizes = {item.size for item in FILES.values()}
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     candidates = [file for file in files if file.stat().st_size in sizes]
@@ -114,12 +117,14 @@ def weights_import(path: Path | str) -> list[WeightStatus]:
                 raise EvalkitError(
                     f"Could not copy {file} to {target}: {error.strerror}.",
                     remedy(error, "set EVALKIT_CACHE to another folder"),
+                    code="encoders-17",
                 ) from error
         imported[item.name] = target
     if not imported:
         raise EvalkitError(
             f"{path} contains none of the pinned weights.",
             "`evalkit weights list --json` shows their names, sizes and SHA-256.",
+            code="encoders-18",
         )
     return [
         _status(item, "imported", imported[item.name]) if item.name in imported else _current(item)
@@ -164,5 +169,6 @@ def _named(names: str | Sequence[str], every_format: bool) -> list[WeightFile]:
             raise EvalkitError(
                 f"There are no weights {name!r}.",
                 f"{did_you_mean(name, [*NEEDS, *FILES])} See `evalkit weights list`.",
+                code="encoders-19",
             )
     return [FILES[name] for name in dict.fromkeys(chosen)]

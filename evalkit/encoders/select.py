@@ -153,18 +153,23 @@ def named(spec: str) -> list[str]:
     names, known = list(split_names(spec)), plugins.names("encoder")
     if not names:
         raise EvalkitError(
-            "No encoder is named.", "Use auto, standard, mini, or names joined by commas."
+            "No encoder is named.",
+            "Use auto, standard, mini, or names joined by commas.",
+            code="encoders-20",
         )
     for index, name in enumerate(names):
         if not is_installed(name) and ":" not in name:
             hint = did_you_mean(name, [*known, "auto", "standard", "mini"])
             raise EvalkitError(
-                f"There is no encoder {name!r}.", f"{hint} See `evalkit list encoders`."
+                f"There is no encoder {name!r}.",
+                f"{hint} See `evalkit list encoders`.",
+                code="encoders-21",
             )
         if name in names[:index]:
             raise EvalkitError(
                 f"The encoder {name!r} is given twice in {spec!r}; expected each encoder once.",
                 "Remove one of the two.",
+                code="encoders-22",
             )
     return names
 
@@ -184,6 +189,7 @@ def load_named(spec: str, device: str) -> list[Encoder]:
                 f"{first} and {second} are both named {encoder.name!r}; "
                 "expected a different name for each encoder.",
                 "Leave one of them out, or change the attribute `name` of your own encoder.",
+                code="encoders-23",
             )
         loaded[encoder.name] = (item, encoder)
     return [encoder for _, encoder in loaded.values()]
@@ -205,6 +211,7 @@ def kinds_of(encoder: Encoder) -> tuple[EncoderKind, ...]:
         raise EvalkitError(
             f"The encoder {encoder.name} declares the kind {declared!r}.",
             f"Known kinds: {', '.join(KINDS)}.",
+            code="encoders-24",
         )
     return tuple(kind for kind in KINDS if kind in given)
 
@@ -247,6 +254,7 @@ def _automatic(
             raise EvalkitError(
                 f"The reference has features of {name}; {reason.partition(';')[0]}.",
                 f"{capital(reason.partition('; ')[2])}, or give a reference of another encoder.",
+                code="encoders-25",
             )
         for other in (name if available else "", PHOTO.get(kind, ""), MINI[kind]):
             if other and other in held:
@@ -281,6 +289,7 @@ def _by_name(spec: str, device: str, needed: list[EncoderKind]) -> Choice:
             raise EvalkitError(
                 f"{other} and {encoder.name} are both encoders of the kind {kinds[0]!r}.",
                 "Name one of them.",
+                code="encoders-26",
             )
         for kind in kinds:
             choice.encoders.setdefault(kind, encoder)

@@ -67,6 +67,7 @@ def load(*, model: str, device: str = "auto") -> TimmModel:
         raise EvalkitError(
             f"The encoder 'timm:{model}' needs timm, which is not installed.",
             "Type in the clone of evalkit: `pip install '.[timm]'`.",
+            code="encoders-27",
         ) from error
     try:
         with hub_bars():
@@ -77,5 +78,6 @@ def load(*, model: str, device: str = "auto") -> TimmModel:
             f"timm cannot load {model!r} with its weights: {reason:.200}",
             "See `timm.list_pretrained()` in Python for names; weights need a network or a filled"
             " cache.",
+            code="encoders-28",
         ) from error
     return TimmModel(network, model, device_of(device))

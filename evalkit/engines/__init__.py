@@ -56,13 +56,17 @@ def load(name: str, options: Mapping[str, Any]) -> Engine:
     Raises EvalkitError for an unknown engine or option, and for a package that is not installed.
     """
     if name not in ENGINES:
-        raise EvalkitError(f"There is no engine {name!r}.", did_you_mean(name, list(ENGINES)))
+        raise EvalkitError(
+            f"There is no engine {name!r}.", did_you_mean(name, list(ENGINES)), code="engines-1"
+        )
     made = importlib.import_module(ENGINES[name]).Made
     known = inspect.signature(made).parameters
     for option in options:
         if option not in known:
             raise EvalkitError(
-                f"The engine {name} has no option {option!r}.", did_you_mean(option, list(known))
+                f"The engine {name} has no option {option!r}.",
+                did_you_mean(option, list(known)),
+                code="engines-2",
             )
     return made(**{option: _typed(name, known[option], options[option]) for option in options})
 
@@ -77,4 +81,6 @@ def _typed(name: str, parameter: inspect.Parameter, given: Any) -> Any:
         return kind(given)
     except ValueError as error:
         expected = "a whole number" if kind is int else "a number"
-        raise EvalkitError(f"{name}.{parameter.name} is {given!r}; expected {expected}.") from error
+        raise EvalkitError(
+            f"{name}.{parameter.name} is {given!r}; expected {expected}.", code="engines-3"
+        ) from error

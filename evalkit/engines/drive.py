@@ -34,7 +34,7 @@ class Workers:
 
     def __init__(self, name: str, options: dict[str, Any], shards: int | None) -> None:
         if shards is not None and shards < 1:
-            raise EvalkitError(f"shards is {shards}; expected 1 or more.")
+            raise EvalkitError(f"shards is {shards}; expected 1 or more.", code="engines-4")
         self._engine = load(name, options.pop(name, {}))
         self._given = shards
 
@@ -72,7 +72,9 @@ def workers_of(
         return Workers(name, left, shards), left
     if shards is not None:
         raise EvalkitError(
-            "shards is given, and no engine that does them.", "Name one: `--engine local`."
+            "shards is given, and no engine that does them.",
+            "Name one: `--engine local`.",
+            code="engines-5",
         )
     return None, left
 
@@ -139,6 +141,7 @@ def drive(
             f"{len(failed)} of {len(todo)} shards failed: {said}",
             "Run the same command again: what is done is kept.",
             max(one.exit_code for one in failed.values()),
+            code="engines-6",
         )
 
 

@@ -29,7 +29,7 @@ class Made:
 
     def __init__(self, *, workers: int = 0) -> None:
         if workers < 0:
-            raise EvalkitError(f"local.workers is {workers}; expected 1 or more.")
+            raise EvalkitError(f"local.workers is {workers}; expected 1 or more.", code="engines-7")
         self.workers = workers or _usual()
         self._waiting = queue.SimpleQueue[Task | None]()  # None ends a thread
         self._ended = queue.SimpleQueue[Ended]()

@@ -53,12 +53,13 @@ class Made:
             raise EvalkitError(
                 "The engine ray needs ray, which is not installed.",
                 "Type in the clone of evalkit: `pip install '.[ray]'`.",
+                code="engines-8",
             ) from None
         self._cpus = _amount("cpus", cpus)
         self._gpus = None if gpus == "auto" else _amount("gpus", gpus)
         self._bytes = int(_amount("memory_gb", memory_gb) * 2**30)
         if not self._cpus:
-            raise EvalkitError("ray.cpus is 0; expected more.")
+            raise EvalkitError("ray.cpus is 0; expected more.", code="engines-9")
         self._cluster = Cluster(address, environment_of(runtime_env))
         self._running: dict[Any, Task] = {}  # by Ray's reference to the result
         self._device: str | None = None
@@ -88,7 +89,9 @@ class Made:
                 **self._cluster.options(),
             )
         except (TypeError, ValueError) as error:
-            raise EvalkitError(f"Ray refuses its options: {one_line(error)}.") from None
+            raise EvalkitError(
+                f"Ray refuses its options: {one_line(error)}.", code="engines-10"
+            ) from None
         for task in tasks:
             self._running[function.remote(as_json(task))] = task
 
@@ -139,7 +142,7 @@ class Made:
             needs = ", ".join(f"{n:g} {name}" for name, n in self._needs().items() if n)
             said = f"No node of the Ray cluster has what a shard takes ({needs})."
             if self._cluster.is_local:
-                raise EvalkitError(said, "Let a shard take less.")
+                raise EvalkitError(said, "Let a shard take less.", code="engines-11")
             log.warning("%s Waiting for one.", said)
         self._waiting = not room
 
@@ -154,9 +157,13 @@ def _amount(name: str, given: float | str) -> float:
     except ValueError:
         amount = math.nan
     if not 0 <= amount < math.inf:
-        raise EvalkitError(f"ray.{name} is {given!r}; expected a number of 0 or more.")
+        raise EvalkitError(
+            f"ray.{name} is {given!r}; expected a number of 0 or more.", code="engines-12"
+        )
     if name == "gpus" and amount > 1 and amount % 1:
-        raise EvalkitError(f"ray.gpus is {given}; expected a whole number or a part of one GPU.")
+        raise EvalkitError(
+            f"ray.gpus is {given}; expected a whole number or a part of one GPU.", code="engines-13"
+        )
     return amount
 
 

@@ -34,6 +34,7 @@ class Cluster:
             raise EvalkitError(
                 f"ray.address is {address!r}; expected host:port.",
                 "Start the command on a node of the cluster, for example with `ray job submit`.",
+                code="engines-14",
             )
         self._address, self._environment = address, environment
         self.connected = False
@@ -86,6 +87,7 @@ class Cluster:
             raise EvalkitError(
                 f"Ray does not connect to {address}: {one_line(error)}.",
                 "`ray status` shows the cluster of a machine.",
+                code="engines-15",
             ) from None
         self.connected, self.is_local = True, address == LOCAL
         where = "started on this machine" if self.is_local else f"at {address}"
@@ -110,6 +112,7 @@ def _answering(given: str) -> str:
         raise EvalkitError(
             f"No Ray cluster answers at {address!r}: {one_line(error)}.",
             "The address is host:port of the head node, as `ray start` prints it there.",
+            code="engines-16",
         ) from None
     return address
 

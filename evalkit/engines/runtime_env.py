@@ -29,11 +29,14 @@ def runtime_env(given: str | Mapping[str, Any]) -> dict[str, Any]:
             raise EvalkitError(
                 f"ray.runtime_env has {name!r}, which Ray does not know.",
                 did_you_mean(name, [one for one in RuntimeEnv.known_fields if one[0] != "_"]),
+                code="engines-17",
             )
     try:
         return dict(RuntimeEnv(**read)) if read else {}
     except Exception as error:  # of many types
-        raise EvalkitError(f"ray.runtime_env is refused by Ray: {one_line(error)}.") from None
+        raise EvalkitError(
+            f"ray.runtime_env is refused by Ray: {one_line(error)}.", code="engines-18"
+        ) from None
 
 
 def _read(given: str) -> dict[str, Any]:
@@ -53,12 +56,15 @@ def _read(given: str) -> dict[str, Any]:
         raise EvalkitError(
             f"ray.runtime_env is {given!r}, which cannot be read: {error.strerror}.",
             "Give a JSON object, or the path of a JSON or YAML file.",
+            code="engines-19",
         ) from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         kind = "JSON" if is_text else "JSON or YAML"
-        raise EvalkitError(f"{name} is not {kind}: {one_line(error)}.") from None
+        raise EvalkitError(f"{name} is not {kind}: {one_line(error)}.", code="engines-20") from None
     if not isinstance(found, dict):
-        raise EvalkitError(f"{name} has a {type(found).__name__}; expected an object.")
+        raise EvalkitError(
+            f"{name} has a {type(found).__name__}; expected an object.", code="engines-21"
+        )
     return {str(key): value for key, value in found.items()}
 
 
@@ -70,11 +76,13 @@ def _refuse_secrets(read: Mapping[str, Any]) -> None:
                 f"ray.runtime_env sets the variable {name}, {_WRITTEN}.",
                 "Leave it out, and set it on each node before Ray is started there: workers have"
                 " the environment of their node.",
+                code="engines-22",
             )
     if _PASSWORD.search(json.dumps(read, default=str)):
         raise EvalkitError(
             f"ray.runtime_env has a URL with a password, {_WRITTEN}.",
             "Leave the password out, and configure it on each node.",
+            code="engines-23",
         )
 
 

@@ -65,10 +65,13 @@ class Made:
         ):  # fmt: skip
             if not isinstance(number, int) or number < least:
                 raise EvalkitError(
-                    f"slurm.{name} is {number}; expected a whole number, {least} or more."
+                    f"slurm.{name} is {number}; expected a whole number, {least} or more.",
+                    code="engines-24",
                 )
         if cluster not in ("slurm", "local"):
-            raise EvalkitError(f"slurm.cluster is {cluster!r}; expected slurm or local.")
+            raise EvalkitError(
+                f"slurm.cluster is {cluster!r}; expected slurm or local.", code="engines-25"
+            )
         self._local = cluster == "local"
         self._submitit = _submitit()
         if not self._local:
@@ -154,6 +157,7 @@ class Made:
             raise EvalkitError(
                 f"Slurm does not take the jobs: {' '.join(str(error).split())}",
                 "See the options of the engine, such as `--set slurm.partition=…`.",
+                code="engines-26",
             ) from error
         self._jobs += zip(jobs, now, strict=True)
 
@@ -231,6 +235,7 @@ def _submitit() -> Any:
         raise EvalkitError(
             "The engine slurm needs submitit, which is not installed.",
             "Type in the clone of evalkit: `pip install '.[slurm]'`.",
+            code="engines-27",
         ) from error
     return submitit
 
@@ -242,6 +247,7 @@ def _look_for_slurm() -> None:
             f"The engine slurm found no Slurm (no `{missing[0]}` on this machine).",
             "Start it where jobs are submitted, or try it without one:"
             " `--set slurm.cluster=local`.",
+            code="engines-28",
         )
     done = subprocess.run(
         ["sacct", "-X", "-n"], capture_output=True, encoding="utf-8", errors="replace", check=False
@@ -251,6 +257,7 @@ def _look_for_slurm() -> None:
             "The engine slurm needs the states of jobs, and `sacct` fails:"
             f" {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}.",
             "Submit an array of jobs yourself, see docs/scale.md.",
+            code="engines-29",
         )
 
 
@@ -263,4 +270,5 @@ def _new_folder(place: Path) -> Path:
         raise EvalkitError(
             f"A folder for files of jobs cannot be made in {place}: {error.strerror}.",
             "Choose another one: `--set slurm.folder=…`.",
+            code="engines-30",
         ) from error

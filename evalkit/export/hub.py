@@ -66,7 +66,9 @@ def export_hub(
     _require(_DATASET, dataset, "The data set", "owner/name", "--dataset")
     if source_url and not re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", source_url):
         raise EvalkitError(
-            f"The source is {source_url!r}; expected an address.", "Change --source-url."
+            f"The source is {source_url!r}; expected an address.",
+            "Change --source-url.",
+            code="export-1",
         )
     label = _label(run, model)
     mention_changes(run, [label])
@@ -107,11 +109,16 @@ def _label(run: Run, model: str) -> str:
     if model in known:
         return model
     if model:
-        raise EvalkitError(f"{run.path} has no scored model {model!r}.", did_you_mean(model, known))
+        raise EvalkitError(
+            f"{run.path} has no scored model {model!r}.",
+            did_you_mean(model, known),
+            code="export-2",
+        )
     if len(known) != 1:
         raise EvalkitError(
             f"{run.path} has {len(known)} models; the files are for the repository of one.",
             f"Name it with --model: {', '.join(known)}.",
+            code="export-3",
         )
     return known[0]
 
@@ -130,7 +137,7 @@ def _rows(run: Run, label: str, metrics: str | Sequence[str] | None) -> list[Met
     for name in named:
         if name not in known:
             message = f"The metric {name!r} is not measured for {label} in {run.path}."
-            raise EvalkitError(message, did_you_mean(name, known))
+            raise EvalkitError(message, did_you_mean(name, known), code="export-4")
     chosen = []
     for row in whole:
         about = stated.get(row.metric, {})
@@ -148,6 +155,7 @@ def _rows(run: Run, label: str, metrics: str | Sequence[str] | None) -> list[Met
         raise EvalkitError(
             f"{run.path} has no value of {label} that may be published.",
             "Score it with encoders that know its images, such as `--encoders standard`.",
+            code="export-5",
         )
     return chosen
 
@@ -157,10 +165,12 @@ def _tasks(given: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
     for text in given:
         metric, equals, name = text.partition("=")
         if not equals:
-            raise EvalkitError(f"The task is {text!r}; expected METRIC=TASK.", "Change --task.")
+            raise EvalkitError(
+                f"The task is {text!r}; expected METRIC=TASK.", "Change --task.", code="export-6"
+            )
         if metric not in metrics:
             message = f"There is no value of {metric!r} to write."
-            raise EvalkitError(message, did_you_mean(metric, metrics))
+            raise EvalkitError(message, did_you_mean(metric, metrics), code="export-7")
         _require(_TASK, name, f"The task of {metric}", "letters, digits, _, - and .", "--task")
         tasks[metric] = name
     return tasks
@@ -168,7 +178,9 @@ def _tasks(given: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
 
 def _require(pattern: re.Pattern[str], text: str, what: str, expected: str, option: str) -> None:
     if not pattern.fullmatch(text):
-        raise EvalkitError(f"{what} is {text!r}; expected {expected}.", f"Change {option}.")
+        raise EvalkitError(
+            f"{what} is {text!r}; expected {expected}.", f"Change {option}.", code="export-8"
+        )
 
 
 def _day(text: str) -> str:
@@ -176,7 +188,9 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
         raise EvalkitError(
-            f"The date is {text!r}; expected a day such as 2026-11-29.", "Change --on."
+            f"The date is {text!r}; expected a day such as 2026-11-29.",
+            "Change --on.",
+            code="export-9",
         ) from error
 
 

@@ -60,12 +60,18 @@ def export_imagefolder(
     chosen = chosen_names(models, "--models", known)
     for name in chosen:
         if name not in known:
-            raise EvalkitError(f"{run.path} has no model {name!r}.", did_you_mean(name, known))
+            raise EvalkitError(
+                f"{run.path} has no model {name!r}.", did_you_mean(name, known), code="export-10"
+            )
     chosen = list(dict.fromkeys(chosen or known))
     if run.path.resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise EvalkitError(f"{folder} is inside of the run {run.path}.", "Choose another --out.")
+        raise EvalkitError(
+            f"{folder} is inside of the run {run.path}.", "Choose another --out.", code="export-11"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise EvalkitError(f"{folder} exists and is not empty.", "Choose another --out.")
+        raise EvalkitError(
+            f"{folder} exists and is not empty.", "Choose another --out.", code="export-12"
+        )
     records = _complete({model: run.records(model) for model in known}, prompts)
     records = {model: records[model] for model in chosen}
     for model in chosen:
@@ -79,6 +85,7 @@ def export_imagefolder(
         raise EvalkitError(
             f"{run.path} has no image of {', '.join(chosen) or 'any model'}.",
             "Generate some with `evalkit generate`.",
+            code="export-13",
         )
     refuse_changes(run, chosen)
     if not models:
@@ -129,7 +136,9 @@ def _whole(folder: Path) -> Iterator[Path]:
             place.rename(target)
     except OSError as error:
         raise EvalkitError(
-            f"Could not write {folder}: {error.strerror}.", "Choose another --out."
+            f"Could not write {folder}: {error.strerror}.",
+            "Choose another --out.",
+            code="export-14",
         ) from error
 
 

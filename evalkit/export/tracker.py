@@ -61,6 +61,7 @@ def export_tracker(
         raise EvalkitError(
             f"The tracker {kind!r} failed: {type(error).__name__}: {str(error).strip(' .')}.",
             "Check its own settings, such as its address and key; see docs/publish.md.",
+            code="export-15",
         ) from error
     return numbers
 
@@ -74,6 +75,7 @@ def _made(tracker: str | Tracker, run: Run, name: str) -> Tracker:
         raise EvalkitError(
             f"The tracker is {found!r:.80}; expected an object with log(metrics, files).",
             "See docs/publish.md.",
+            code="export-16",
         )
     return found
 

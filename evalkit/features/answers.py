@@ -101,7 +101,7 @@ def answers(
                 for some in _asked(scorer, batch):
                     known |= some
                     if os.getpid() != process:  # a fork of the scorer; `apart` ends it
-                        raise ScorerFailed("a fork of the scorer came back")
+                        raise ScorerFailed("a fork of the scorer came back", code="features-1")
                     rows = [{"key": key, "by": by, **row} for key, row in some.items()]
                     append_lines(cache, [row for row in rows if not row.get("again")])
                     advance(len(some))
@@ -225,14 +225,14 @@ def _asked(
     except ScorerFailed:
         raise
     except EvalkitError as error:
-        raise ScorerFailed(error.message, error.hint, error.exit_code) from error
+        raise ScorerFailed(error.message, error.hint, error.exit_code, code=error.code) from error
 
 
 def _require_count(scorer: LoadedScorer, found: int, expected: int) -> None:
     if found != expected:
         made = "fewer" if found < expected else "more"
         error = _wrong(scorer, f"{made} answers than images ({expected})")
-        raise _WrongCountError(error.message, error.hint)
+        raise _WrongCountError(error.message, error.hint, code=error.code)
 
 
 def _wrong(scorer: LoadedScorer, found: str) -> EvalkitError:
@@ -240,6 +240,7 @@ def _wrong(scorer: LoadedScorer, found: str) -> EvalkitError:
         f"The scorer {scorer.name!r} returned {found}; expected one number, Answer or NoAnswer per"
         " image.",
         _HINT,
+        code="features-2",
     )
 
 

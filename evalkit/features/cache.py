@@ -36,6 +36,7 @@ EMPTY = CachedFeatures({}, {}, [])
 OTHER_FEATURES = EvalkitError(
     "The encoder returns other features than those in the cache.",
     "Delete the run's features folder, or change the fingerprint.",
+    code="features-3",
 )
 
 

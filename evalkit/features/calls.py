@@ -156,7 +156,9 @@ def _checked(encoder: Encoder, found: Mapping[str, Tensor | str], count: int, wh
 
 def _wrong(encoder: Encoder, found: str, expected: str) -> EvalkitError:
     return EvalkitError(
-        f"The encoder {encoder.name!r} returned {found}; expected {expected}.", _CORRECT
+        f"The encoder {encoder.name!r} returned {found}; expected {expected}.",
+        _CORRECT,
+        code="features-4",
     )
 
 

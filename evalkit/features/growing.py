@@ -186,4 +186,5 @@ def check_widths(encoder: Encoder, fresh: CachedFeatures, known: CachedFeatures)
                 f"The encoder {encoder.name!r} returned {name!r} features of {widths[1]} dimensions"
                 f" and earlier ones of {widths[0]}; expected the same for all images.",
                 "Correct the encoder, and change its fingerprint if its features are others now.",
+                code="features-5",
             )

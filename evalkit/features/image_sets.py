@@ -151,7 +151,9 @@ def one_image_set(path: Path) -> tuple[Run, ImageSet]:
     place, label = split_run(str(path))
     if label and Run(place).is_run:
         if label not in (known := Run(place).models()):
-            raise EvalkitError(f"{place} has no model {label!r}.", did_you_mean(label, known))
+            raise EvalkitError(
+                f"{place} has no model {label!r}.", did_you_mean(label, known), code="features-6"
+            )
         run, sets, _ = image_sets(place, models=(label,))
     else:
         run, sets, _ = image_sets(path)
@@ -160,6 +162,7 @@ def one_image_set(path: Path) -> tuple[Run, ImageSet]:
         raise EvalkitError(
             f"{path} is a run of several models ({', '.join(names)}).",
             f"Name one: {path}:{names[0]}.",
+            code="features-7",
         )
     return run, sets[0].originals()
 
@@ -181,7 +184,9 @@ def _without_run(path: Path) -> ImageSets:
         files.append(ImageFile(place, digest, image.read, validation.add))
     if not files:
         raise EvalkitError(
-            f"{path} has no images.", "Give a folder of images, a zip, tar shards or an array."
+            f"{path} has no images.",
+            "Give a folder of images, a zip, tar shards or an array.",
+            code="features-8",
         )
     records = [
         Record(str(place), place, 0, 0, "ok", str(file.path), file.sha256)
@@ -200,7 +205,9 @@ def _of_run(run: Run, chosen: Sequence[str], shard: Shard) -> ImageSets:
     asked = [of.get(original_id(prompt.id), prompt.text) for prompt in prompts]
     if not models:
         raise EvalkitError(
-            f"{run.path} has prompts but no images.", "Generate images with `evalkit generate`."
+            f"{run.path} has prompts but no images.",
+            "Generate images with `evalkit generate`.",
+            code="features-9",
         )
     everything = {model: run.records(model) for model in models}
     per_prompt = max(
@@ -215,6 +222,7 @@ def _of_run(run: Run, chosen: Sequence[str], shard: Shard) -> ImageSets:
                 f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
                 f" {model!r} names: lines are missing.",
                 "Restore the file, or start again in another folder.",
+                code="features-10",
             )
         for record in records:
             if record.prompt != prompts[record.index].id:
@@ -222,6 +230,7 @@ def _of_run(run: Run, chosen: Sequence[str], shard: Shard) -> ImageSets:
                     f"{run.prompts_path} has the prompt {prompts[record.index].id!r} where the"
                     f" manifest of {model!r} has {record.prompt!r}: the file has changed.",
                     "Restore the file, or start again in another folder.",
+                    code="features-11",
                 )
         mine = [one for one in records if one.index % shard.count == shard.index]
         ok = [record for record in mine if record.status == "ok"]

@@ -104,7 +104,7 @@ def _sharpness(image: Image) -> float:
 def check_policy(on_bad: str) -> None:
     """Raise EvalkitError unless this is a value of OnBad."""
     if on_bad not in ("refuse", "skip"):
-        raise EvalkitError(f"on_bad is {on_bad!r}; expected refuse or skip.")
+        raise EvalkitError(f"on_bad is {on_bad!r}; expected refuse or skip.", code="features-12")
 
 
 def raise_invalid(images: Sequence[ImageFile], total: int = 0) -> NoReturn:
@@ -114,7 +114,9 @@ def raise_invalid(images: Sequence[ImageFile], total: int = 0) -> NoReturn:
     """
     invalid = [InvalidImage(image.path, found) for image, found in _check_all(images) if found]
     if not invalid:
-        raise EvalkitError("An image changed while it was read.", "Run the same command again.")
+        raise EvalkitError(
+            "An image changed while it was read.", "Run the same command again.", code="features-13"
+        )
     raise_invalid_images(invalid, total or len(images), SKIP_HINT)
 
 

@@ -74,7 +74,7 @@ def drawn_pairs(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> li
         and (row["metric"] in metrics if metrics else row["metric"] not in RATINGS)
     ]
     if not chosen:
-        raise EvalkitError("There is no such pair of models.", f"Give {FRAME}.")
+        raise EvalkitError("There is no such pair of models.", f"Give {FRAME}.", code="figures-1")
     found: list[Row] = []
     for own in by_metric(chosen).values():
         if len(own) > MOST_PAIRS:

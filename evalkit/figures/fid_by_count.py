@@ -100,6 +100,7 @@ def count_rows(rows: Sequence[Row], metric: str = "fid") -> list[Row]:
             raise EvalkitError(
                 f"{model} has one number of images ({found}); a line in 1/N needs two or more.",
                 f"Give {FRAME}.",
+                code="figures-2",
             )
     return known
 

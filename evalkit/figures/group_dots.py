@@ -91,7 +91,9 @@ def group_rows(rows: Sequence[Row], metric: str | None = None) -> list[Row]:
     known = [row for row in rows if row["value"] is not None]
     grouped = [row for row in known if row["group"]]
     if not grouped:
-        raise EvalkitError("There are no values by group of prompts.", f"Give {FRAME}.")
+        raise EvalkitError(
+            "There are no values by group of prompts.", f"Give {FRAME}.", code="figures-3"
+        )
     chosen = one_metric(grouped, metric, FRAME)
     first = chosen[0]
     same = ("metric", "encoder", "reference")

@@ -114,7 +114,9 @@ def chosen_images(
     known = dict.fromkeys(prompt for prompt, _ in images)
     prompts = [one for one in known if all((one, model) in images for model in models)]
     if not prompts:
-        raise EvalkitError("No prompt has an image of every model.", f"Give {FRAME}.")
+        raise EvalkitError(
+            "No prompt has an image of every model.", f"Give {FRAME}.", code="figures-4"
+        )
     values, title = _values(scores, metric)
     order = np.random.RandomState(seed).permutation(len(prompts))
     kinds = {f"random (seed {seed})": [prompts[place] for place in order[:each]]}
@@ -167,12 +169,13 @@ def _found(folder: str | Path, name: str) -> Path:
     if path.is_file():
         return path
     if Path(name).is_absolute():
-        raise EvalkitError(f"{name} does not exist.", "Restore the image.")
+        raise EvalkitError(f"{name} does not exist.", "Restore the image.", code="figures-5")
     place = f"the folder {folder}" if str(folder) else "the working directory"
     raise EvalkitError(
         f"{name} does not exist in {place}, and is a relative path.",
         "Give the folder that it begins at as `folder=`: the run folder for an images.csv of"
         " `evalkit figures`.",
+        code="figures-6",
     )
 
 
@@ -186,7 +189,9 @@ def _show(axes: Axes, path: Path, place: tuple[float, float, float]) -> None:
         pixels = max(16, round(side * DPI))
         small.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise EvalkitError(f"{path} cannot be read as an image.", "Restore the image.") from error
+        raise EvalkitError(
+            f"{path} cannot be read as an image.", "Restore the image.", code="figures-7"
+        ) from error
     width, height = (side * length / max(small.size) for length in small.size)
     left, top = left + (side - width) / 2, top + (side - height) / 2
     smooth = "nearest" if small.width < 48 else "antialiased"

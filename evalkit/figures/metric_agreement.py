@@ -76,6 +76,7 @@ def agreement_rows(rows: Sequence[Row]) -> list[Row]:
             f"Models with all metrics: {len(everywhere)}, metrics: {len(own)}; expected at least"
             f" {LEAST_MODELS} models and 2 metrics.",
             "Compare more models.",
+            code="figures-8",
         )
     return [row for row in rows if row["model"] in everywhere]
 

@@ -70,7 +70,9 @@ def dots_rows(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> list
         found = [row for row in whole if row.get("encoder", " ") and row["metric"] not in RATINGS]
     if not found:
         known = ", ".join(dict.fromkeys(row["metric"] for row in whole)) or "none with a value"
-        raise EvalkitError(f"There is no such metric, only {known}.", f"Give {FRAME}.")
+        raise EvalkitError(
+            f"There is no such metric, only {known}.", f"Give {FRAME}.", code="figures-9"
+        )
     return found
 
 

@@ -61,10 +61,14 @@ class Page(NamedTuple):
 def page_of(width: str = "icml", columns: str = "one") -> Page:
     """Raises EvalkitError for an unknown width or number of columns."""
     if width not in WIDTHS:
-        raise EvalkitError(f"There is no width {width!r}.", did_you_mean(width, WIDTHS))
+        raise EvalkitError(
+            f"There is no width {width!r}.", did_you_mean(width, WIDTHS), code="figures-10"
+        )
     if columns not in get_args(Columns):
         raise EvalkitError(
-            f"columns is {columns!r}; expected one or two.", "Write `--columns two`."
+            f"columns is {columns!r}; expected one or two.",
+            "Write `--columns two`.",
+            code="figures-11",
         )
     inches = WIDTHS[width].column if columns == "one" else WIDTHS[width].page
     slides = width == "slides"

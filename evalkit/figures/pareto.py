@@ -101,7 +101,7 @@ def pareto_rows(rows: Sequence[Row], x: str, y: str) -> list[Row]:
         if not own:
             known = ", ".join(dict.fromkeys(row["metric"] for row in on_all_prompts(rows)))
             raise EvalkitError(f"No model has a value of {metric}, only of {known or 'nothing'}.",
-                               f"Name one of them as {name}.")  # fmt: skip
+                               f"Name one of them as {name}.", code="figures-12")  # fmt: skip
         sides[name] = {row["model"]: row for row in next(iter(own.values()))}
     found = []
     for model in sides["x"]:
@@ -120,7 +120,7 @@ def pareto_rows(rows: Sequence[Row], x: str, y: str) -> list[Row]:
                 }
             found.append(made)
     if not found:
-        raise EvalkitError(f"No model has both {x} and {y}.", f"Give {FRAME}.")
+        raise EvalkitError(f"No model has both {x} and {y}.", f"Give {FRAME}.", code="figures-13")
     return found
 
 

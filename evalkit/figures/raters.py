@@ -64,7 +64,11 @@ def strength_rows(rows: Sequence[Row]) -> list[Row]:
     """The measured rows of raters, without win rates, which say the same as strengths."""
     found = [row for row in on_all_prompts(rows) if row["metric"] in RATINGS[:3]]
     if not found:
-        raise EvalkitError("There are no ratings: no strengths or mean opinions.", f"Give {RATED}.")
+        raise EvalkitError(
+            "There are no ratings: no strengths or mean opinions.",
+            f"Give {RATED}.",
+            code="figures-14",
+        )
     return found
 
 
@@ -112,7 +116,9 @@ def win_rate_rows(rows: Sequence[Row]) -> list[Row]:
     """The comparisons of win rates on all prompts."""
     found = [row for row in rows if row["metric"] == "win_rate" and not row.get("group")]
     if not found:
-        raise EvalkitError("There are no ratings of pairs: no win rates.", f"Give {COMPARED}.")
+        raise EvalkitError(
+            "There are no ratings of pairs: no win rates.", f"Give {COMPARED}.", code="figures-15"
+        )
     return found
 
 

@@ -33,7 +33,9 @@ def rows_of(frame: Data, needed: Iterable[str], what: str) -> list[Row]:
     found: Any = frame.to_dict("records") if hasattr(frame, "to_dict") else frame  # type: ignore
     if not isinstance(found, Sequence) or not all(isinstance(row, Mapping) for row in found):
         raise EvalkitError(
-            f"Expected a data frame or a list of rows; got {type(frame).__name__}.", f"Give {what}."
+            f"Expected a data frame or a list of rows; got {type(frame).__name__}.",
+            f"Give {what}.",
+            code="figures-16",
         )
     rows = [{key: _cell(value) for key, value in row.items()} for row in found]
     missing = [name for name in needed if any(name not in row for row in rows)]
@@ -41,12 +43,17 @@ def rows_of(frame: Data, needed: Iterable[str], what: str) -> list[Row]:
         raise EvalkitError(
             f"The frame lacks the column {missing[0]!r}; expected {', '.join(needed)}.",
             f"Give {what}.",
+            code="figures-17",
         )
     if not rows:
-        raise EvalkitError("The frame has no rows: there is nothing to draw.", f"Give {what}.")
+        raise EvalkitError(
+            "The frame has no rows: there is nothing to draw.", f"Give {what}.", code="figures-18"
+        )
     if not (kept := drawable(rows)):
         raise EvalkitError(
-            f"No row of the frame can be drawn: all have numbers beyond {MOST:g}.", f"Give {what}."
+            f"No row of the frame can be drawn: all have numbers beyond {MOST:g}.",
+            f"Give {what}.",
+            code="figures-19",
         )
     return kept
 
@@ -96,7 +103,9 @@ def one_metric(rows: Sequence[Row], metric: str | None, what: str) -> list[Row]:
     found = by_metric(row for row in rows if metric in (None, row["metric"]))
     if not found:
         known = ", ".join(dict.fromkeys(row["metric"] for row in rows)) or "none"
-        raise EvalkitError(f"There is no metric {metric!r}, only {known}.", f"Give {what}.")
+        raise EvalkitError(
+            f"There is no metric {metric!r}, only {known}.", f"Give {what}.", code="figures-20"
+        )
     return next(iter(found.values()))
 
 

@@ -72,5 +72,5 @@ def score_rows(rows: Sequence[Row], metric: str | None = None) -> list[Row]:
     """The rows of one metric that have a value."""
     known = [row for row in rows if row["value"] is not None]
     if not known:
-        raise EvalkitError("There are no values per image.", f"Give {FRAME}.")
+        raise EvalkitError("There are no values per image.", f"Give {FRAME}.", code="figures-21")
     return one_metric(known, metric, FRAME)

@@ -43,6 +43,7 @@ class Source:
             raise EvalkitError(
                 f"{run.path} has no metric {unknown[0]!r}; it has {names}.",
                 "Correct `--metrics`, or measure it with `evalkit score`.",
+                code="figures-22",
             )
 
     def _stated(self, row: Row) -> Row:

@@ -71,7 +71,9 @@ def write_figures(
     unknown = [name for name in names if name not in COLLECT]
     if unknown:
         raise EvalkitError(
-            f"There is no figure {unknown[0]!r}.", did_you_mean(unknown[0], list(COLLECT))
+            f"There is no figure {unknown[0]!r}.",
+            did_you_mean(unknown[0], list(COLLECT)),
+            code="figures-23",
         )
     source = Source(Run(path), chosen_names(metrics, "--metrics"))
     folder = Path(out) if out else source.run.path / "figures" / _folder(width, columns)
@@ -99,6 +101,7 @@ def write_figures(
         raise EvalkitError(
             f"{source.run.path} has no data for any of these figures.",
             "The log gives the reason of each.",
+            code="figures-24",
         )
     log.info("figures: %s", ", ".join(written))
     return folder

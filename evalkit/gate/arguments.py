@@ -16,7 +16,9 @@ def run_text(value: Any, name: str, expected: str = "RUN or RUN:LABEL") -> str:
     """A run, or a path, as text."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text:
-        raise EvalkitError(f"{name} is {value!r:.80}; expected a text or a path: {expected}.")
+        raise EvalkitError(
+            f"{name} is {value!r:.80}; expected a text or a path: {expected}.", code="gate-1"
+        )
     return text
 
 
@@ -38,5 +40,7 @@ def conditions(value: Any) -> tuple[str, ...]:
 def _texts(value: Any, name: str, expected: str) -> Sequence[str]:
     texts = [value] if isinstance(value, str) else () if value is None else value
     if not (isinstance(texts, list | tuple) and all(isinstance(one, str) for one in texts)):
-        raise EvalkitError(f"{name} is {value!r:.80}; expected a text or a list of {expected}.")
+        raise EvalkitError(
+            f"{name} is {value!r:.80}; expected a text or a list of {expected}.", code="gate-2"
+        )
     return texts

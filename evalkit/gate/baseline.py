@@ -85,7 +85,9 @@ def baseline_update(
     path, reason = _checked(baseline, reason)
     if not path.exists():
         raise EvalkitError(
-            f"There is no baseline {path}.", "Write the first one with `evalkit baseline save`."
+            f"There is no baseline {path}.",
+            "Write the first one with `evalkit baseline save`.",
+            code="gate-3",
         )
     history, before = _history(path), read_baseline(str(path))
     forced, allowed = False, ()
@@ -97,6 +99,7 @@ def baseline_update(
                 f"The baseline stays as it is: {made.sentence}",
                 "See `evalkit gate`. To take the model all the same: `--force`.",
                 made.exit_code,
+                code="gate-4",
             )
         log.info("%s", made.sentence)
         snapshot = take(run_text(candidate, "candidate"))
@@ -119,6 +122,7 @@ def _require_all(before: Snapshot, after: Snapshot) -> None:
             " has.",
             "Measure them with `evalkit score`. To take the model all the same: `--force`.",
             3,
+            code="gate-5",
         )
 
 
@@ -136,16 +140,20 @@ def _lost(before: Snapshot, after: Snapshot) -> list[str]:
 def _checked(out: str | Path, reason: str) -> tuple[Path, str]:
     path = path_of(out, "out").expanduser()
     if not is_baseline(str(path)):
-        raise EvalkitError(f"{path} is no name of a baseline; expected one that ends with .json.")
+        raise EvalkitError(
+            f"{path} is no name of a baseline; expected one that ends with .json.", code="gate-6"
+        )
     hint = "Say why this is the baseline: `--reason 'release 1.2'`."
     if not isinstance(reason, str):
-        raise EvalkitError(f"reason is {reason!r:.80}; expected a text.", hint)
+        raise EvalkitError(f"reason is {reason!r:.80}; expected a text.", hint, code="gate-7")
     if not reason.strip():
-        raise EvalkitError("No reason is given.", hint)
+        raise EvalkitError("No reason is given.", hint, code="gate-8")
     try:
         reason.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise EvalkitError(f"The reason {reason!r:.80} is not Unicode text.", hint) from error
+        raise EvalkitError(
+            f"The reason {reason!r:.80} is not Unicode text.", hint, code="gate-9"
+        ) from error
     return path, reason.strip()
 
 

@@ -43,6 +43,7 @@ def _damaged(name: str) -> EvalkitError:
     return EvalkitError(
         f"{name} is damaged: its content is not what evalkit writes.",
         "Restore it (`git checkout`), or save another one with `evalkit baseline save --out`.",
+        code="gate-10",
     )
 
 
@@ -55,6 +56,7 @@ def read_text(name: str) -> str:
         raise EvalkitError(
             f"The baseline {name} cannot be read: {error.strerror}.",
             "Check the path, or write another file with `evalkit baseline save --out`.",
+            code="gate-11",
         ) from error
 
 
@@ -67,6 +69,7 @@ def _of_git(revision: str, path: str) -> str:
         raise EvalkitError(
             f"git:{revision}:{path} names no file of a revision.",
             "Give `git:REVISION:PATH`, for example `git:main:baseline.json`.",
+            code="gate-12",
         )
     try:
         if _git("rev-parse", "--is-inside-work-tree").returncode:
@@ -74,11 +77,13 @@ def _of_git(revision: str, path: str) -> str:
                 f"{Path.cwd()} is not in a git repository, and git:{revision}:{path} is read from"
                 " one.",
                 "Run the command inside of the repository, or give the path of the file.",
+                code="gate-13",
             )
         if _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").returncode:
             raise EvalkitError(
                 f"git has no revision {revision!r}.",
                 f"Fetch it (`git fetch origin {revision}`), or name one of `git branch -a`.",
+                code="gate-14",
             )
         plain = Path(path).as_posix().removeprefix("./")
         for place in (f"./{plain}", plain):
@@ -90,16 +95,19 @@ def _of_git(revision: str, path: str) -> str:
                     f"git:{revision}:{path} has {int(size.stdout) >> 20} MiB; expected a baseline,"
                     f" of at most {_MOST >> 20}.",
                     "Check the path.",
+                    code="gate-15",
                 )
             return _git("show", f"{revision}:{place}").stdout
     except FileNotFoundError as error:
         raise EvalkitError(
             f"git is not installed, and git:{revision}:{path} is read with it.",
             "Install git, or give the path of the file.",
+            code="gate-16",
         ) from error
     raise EvalkitError(
         f"git has no {path!r} in {revision!r}, relative to {Path.cwd()} or to the repository.",
         f"Its files: `git ls-tree -r {revision}`.",
+        code="gate-17",
     )
 
 
@@ -122,10 +130,13 @@ def read_content(text: str, name: str) -> dict[str, Any]:
         raise EvalkitError(
             f"{name} is not JSON{reason}.",
             "Restore it (`git checkout`), or save another one with `evalkit baseline save --out`.",
+            code="gate-18",
         ) from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise EvalkitError(
-            f"{name} is no baseline of evalkit.", "Write one with `evalkit baseline save`."
+            f"{name} is no baseline of evalkit.",
+            "Write one with `evalkit baseline save`.",
+            code="gate-19",
         )
     schema = content.get("schema")
     if type(schema) is not int or schema not in (1, SCHEMA):
@@ -136,11 +147,14 @@ def read_content(text: str, name: str) -> dict[str, Any]:
             f"Save it again: `evalkit baseline save RUN --out {out} --reason 'new format'`."
             if old
             else "Use the version of evalkit that wrote it, or a newer one.",
+            code="gate-20",
         )
     history = content.get("history")
     if not (isinstance(history, list) and history and isinstance(history[-1], dict)):
         raise EvalkitError(
-            f"{name} has no history.", "Save it again with `evalkit baseline save`, to a new file."
+            f"{name} has no history.",
+            "Save it again with `evalkit baseline save`, to a new file.",
+            code="gate-21",
         )
     last = {key: value for key, value in history[-1].items() if key != "sha256"}
     try:
@@ -151,6 +165,7 @@ def read_content(text: str, name: str) -> dict[str, Any]:
         raise EvalkitError(
             f"{name} was edited: its content has another hash than its history states.",
             "Restore it (`git checkout`), or save it again with `evalkit baseline save`.",
+            code="gate-22",
         )
     return _migrated(content, name) if schema == 1 else content
 

@@ -56,7 +56,7 @@ def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> N
     for name in allowed:
         if name.partition(".")[0] not in FIELDS:
             message = f"There is no condition {name!r} that may differ."
-            raise EvalkitError(message, did_you_mean(name, FIELDS))
+            raise EvalkitError(message, did_you_mean(name, FIELDS), code="gate-23")
     wrong = [
         one
         for one in found
@@ -72,6 +72,7 @@ def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> N
             f"The two models are not comparable. {listed}.",
             f"Measure both under the same conditions. To compare all the same: `{flags}`.",
             NOT_COMPARABLE,
+            code="gate-24",
         )
 
 

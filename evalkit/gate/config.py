@@ -79,10 +79,12 @@ def read_config(path: Path | str) -> GateConfig:
         values = parse_toml(read_utf8(Path(path)))
     except OSError as error:
         raise EvalkitError(
-            f"{source} cannot be read: {error.strerror}.", "Check the path."
+            f"{source} cannot be read: {error.strerror}.", "Check the path.", code="gate-25"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"{source} is not TOML: {error}.", "Correct this line.") from error
+        raise EvalkitError(
+            f"{source} is not TOML: {error}.", "Correct this line.", code="gate-26"
+        ) from error
     _known(values, _KEYS, source)
     alpha = values.get("alpha", ALPHA)
     check_alpha(alpha, source)
@@ -97,7 +99,9 @@ def read_config(path: Path | str) -> GateConfig:
     _require(isinstance(tables, dict), source, "metrics", tables, "tables such as [metrics.fid]")
     groups = values.get("groups")
     if groups is not None and _rule(groups, f"{source}, groups").is_empty:
-        raise EvalkitError(f"{source}, groups has no margin.", "Give it one, such as max_drop = 1.")
+        raise EvalkitError(
+            f"{source}, groups has no margin.", "Give it one, such as max_drop = 1.", code="gate-27"
+        )
     if baseline and not baseline.startswith("git:"):  # relative to the file, as in a run's
         baseline = str(Path(path).parent / Path(baseline).expanduser())
     return GateConfig(
@@ -123,13 +127,14 @@ def _rule(table: Any, place: str) -> Rule:
     tier = table.get("tier", "critical")
     _require(tier in get_args(Tier), place, "tier", tier, "critical, supporting or advisory")
     if table.get("min", -math.inf) > table.get("max", math.inf):
-        raise EvalkitError(f"{place} has a min above its max.", "Exchange them.")
+        raise EvalkitError(f"{place} has a min above its max.", "Exchange them.", code="gate-28")
     rising = [key for key in _MARGINS[:2] if key in table]
     falling = [key for key in _MARGINS[2:] if key in table]
     if rising and falling:
         raise EvalkitError(
             f"{place} has {rising[0]} and {falling[0]}; a metric gets worse in one direction only.",
             "Keep the one for the worse direction.",
+            code="gate-29",
         )
     kind = "increase" if rising else "drop"
     return Rule(
@@ -162,6 +167,7 @@ def check_margins(name: str, rule: Rule, measure: Measure, source: str) -> None:
             f"{source or 'The gate'} limits the {wrong} of {name}, and {better} values of it are"
             f" better: a regression is a{'n' if right == 'increase' else ''} {right}.",
             f"Write max_{right} or max_relative_{right}.",
+            code="gate-30",
         )
     if is_too_wide(rule, measure):
         low, high = measure.range
@@ -170,13 +176,16 @@ def check_margins(name: str, rule: Rule, measure: Measure, source: str) -> None:
             f"The margin that {source or 'the gate'} gives {name} allows every change: it has"
             f" {values}.",
             "Give it a smaller one, or `min` or `max` alone.",
+            code="gate-31",
         )
 
 
 def _known(table: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
     for key in table:
         if key not in keys:
-            raise EvalkitError(f"{place} has the unknown key {key!r}.", did_you_mean(key, keys))
+            raise EvalkitError(
+                f"{place} has the unknown key {key!r}.", did_you_mean(key, keys), code="gate-32"
+            )
 
 
 def check_alpha(alpha: object, source: str = "") -> None:
@@ -202,4 +211,4 @@ def _is_number(value: object) -> bool:
 def _require(good: bool, place: str, key: str, found: object, expected: str) -> None:
     if not good:
         where = f"{place}: " if place else ""
-        raise EvalkitError(f"{where}{key} is {found!r:.80}; expected {expected}.")
+        raise EvalkitError(f"{where}{key} is {found!r:.80}; expected {expected}.", code="gate-33")

@@ -156,6 +156,7 @@ def _gate(
         raise EvalkitError(
             "No baseline is given.",
             "Name one with `--baseline RUN:LABEL`, or as baseline in gate.toml.",
+            code="gate-34",
         )
     if alpha is not None:
         check_alpha(alpha)
@@ -210,7 +211,9 @@ def _in_file(source: str, kind: type[EvalkitError]) -> Iterator[None]:
     except kind as error:
         if not source:
             raise
-        raise EvalkitError(f"{source}: {error.message}", error.hint, error.exit_code) from error
+        raise EvalkitError(
+            f"{source}: {error.message}", error.hint, error.exit_code, code="gate-35"
+        ) from error
 
 
 def _remove_earlier(folder: Path) -> None:
@@ -266,6 +269,7 @@ def on_shared_images(
         raise EvalkitError(
             f"{a.name} and {b.name} have no image of the same prompt and sample.",
             "Compare runs of the same prompts.",
+            code="gate-36",
         )
     if len(shared) < max(len(ours), len(theirs)):
         log.info("measured on the %d images that both have", len(shared))
@@ -302,6 +306,7 @@ def decisions_of(
                 f"{settings.source}: [groups] has nothing to decide: there is no"
                 f" {missing or 'group of prompts'}.",
                 "Correct its margin, gate such a metric, or take the table out.",
+                code="gate-37",
             )
         made += [
             decide(a, b, name, settings.groups, settings.alpha, group)

@@ -46,6 +46,7 @@ def choose_rules(
                 f"{a.name} and {b.name} have no metric of images in common from which something may"
                 " be concluded.",
                 "Score both with the same metrics and with encoders that know the images.",
+                code="gate-38",
             )
     return rules
 
@@ -92,11 +93,13 @@ def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:
             raise EvalkitError(
                 f"The gated metric {given!r} names raters after the @, and {plain} is not rated.",
                 f"Write `{plain}`; it is measured with {a.states[plain].encoder or 'no encoder'}.",
+                code="gate-39",
             )
         lacks = b if given in a.states else a
         raise EvalkitError(
             f"The gated metric {given!r} is not measured for {lacks.name}.",
             did_you_mean(given, lacks.states),
+            code="gate-40",
         )
     return matching
 
@@ -114,12 +117,14 @@ def _named_rule(settings: GateConfig, name: str, a: Snapshot, b: Snapshot) -> Ru
             raise EvalkitError(
                 f"The gated metric {name!r} has no value for {side.name}: {why}.",
                 "Measure it, or take it out of the gate.",
+                code="gate-41",
             )
     if state.encoder in a.blind:
         raise EvalkitError(
             f"{state.encoder} does not know the images of {a.name}: nothing may be concluded from"
             f" {name}.",
             "Score both runs with other encoders, or take the metric out of the gate.",
+            code="gate-42",
         )
     check_margins(name, rule, state.measure, settings.source)
     return rule
@@ -141,6 +146,7 @@ def _default_rule(name: str, state: State) -> Rule:
         raise EvalkitError(
             f"{name} has no natural zero: a share of the baseline's value is no margin.",
             f"State its margin in gate.toml: {key} under [metrics.{name}].",
+            code="gate-43",
         )
     if state.measure.range == (0.0, 1.0):
         return Rule(margin=SHARE)

@@ -114,6 +114,7 @@ def take(
         raise EvalkitError(
             f"The images of {label!r} in {run.path} are not those that were scored.",
             f"Run `evalkit score {shlex.quote(str(run.path))}`.",
+            code="gate-54",
         )
     rows, known = run.metrics(), run.protocol()
     scored = list(dict.fromkeys(row.metric for row in rows))
@@ -155,6 +156,7 @@ def _label(run: Run, label: str, text: str) -> str:
         raise EvalkitError(
             f"There is no run folder {run.path}.",
             "Give RUN or RUN:LABEL; a baseline file has a name that ends with .json.",
+            code="gate-55",
         )
     known = run.models()
     run.metrics()  # raises where the run was not scored
@@ -165,13 +167,18 @@ def _label(run: Run, label: str, text: str) -> str:
             raise EvalkitError(
                 f"{run.path} has {len(every)} models; a gate is about one of them.",
                 f"Name it: {' or '.join(f'`{text}:{name}`' for name in known[:4])}.",
+                code="gate-56",
             )
         [label] = every
     if label in lost:
         again = f"evalkit run --config {shlex.quote(str(run.config_path))}"
-        raise EvalkitError(f"{run.path}: {lost[label]}", f"Make its images again with `{again}`.")
+        raise EvalkitError(
+            f"{run.path}: {lost[label]}", f"Make its images again with `{again}`.", code="gate-57"
+        )
     if label not in known:
-        raise EvalkitError(f"{run.path} has no model {label!r}.", did_you_mean(label, known))
+        raise EvalkitError(
+            f"{run.path} has no model {label!r}.", did_you_mean(label, known), code="gate-58"
+        )
     return label
 
 
@@ -273,7 +280,9 @@ def outline(run: Run, label: str) -> Snapshot:
     checks, known, prompts = run.image_checks(), run.protocol_of_scores(), run.prompts()
     if not run.metrics() or label not in checks:
         raise EvalkitError(
-            f"{run.path} has no scores of {label!r}.", f"Run `evalkit score {run.path}`."
+            f"{run.path} has no scores of {label!r}.",
+            f"Run `evalkit score {run.path}`.",
+            code="gate-59",
         )
     sizes = checks[label].get("sizes", {})
     facts = {**known, "encoded_on": known.get("encoded_on", {}).get(label, {})}

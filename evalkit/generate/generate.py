@@ -102,6 +102,7 @@ def begin(config: Config, retry_ambiguous: bool = False) -> Plan:
             f"The model {next(iter(config.functions))!r} is a function of this process, which"
             " other processes do not have.",
             "Name it as they find it: `package.module:attribute`.",
+            code="generate-1",
         )
     with contextlib.ExitStack() as held:
         made = plan(config, retry_ambiguous, held.enter_context, load=False)
@@ -164,6 +165,7 @@ def _make(made: Plan, batch_size: int, retry_ambiguous: bool) -> None:
             " ".join(error.message for error in stopped),
             stopped[0].hint,
             max(error.exit_code for error in stopped),
+            code=stopped[0].code,
         )
     if stopped:
         raise stopped[0]
@@ -190,6 +192,7 @@ def _begin(made: Plan) -> None:
             raise EvalkitError(
                 f"Another process has added prompts to {run.path} in the meantime.",
                 "Run the same command again.",
+                code="generate-2",
             )
     grew = not run.is_run or run.prompts() != made.prompts
     if grew:

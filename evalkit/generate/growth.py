@@ -100,6 +100,7 @@ def _lacking(
         f"The prompt list lacks {len(lost)} of the {len(old)} prompts of {run.path}; the first one"
         f" is {lost[0].id} {lost[0].text!r:.80}. A run may grow, not shrink.",
         f"{remedy}, or choose another --out.",
+        code="generate-4",
     )
 
 
@@ -109,6 +110,7 @@ def other_run(run: Run, changed: Sequence[str]) -> EvalkitError:
     return EvalkitError(
         f"{run.path} was made with another configuration: {'; '.join(changed)}.",
         f"Choose another --out, or repeat that run with `{command}`.",
+        code="generate-5",
     )
 
 
@@ -145,6 +147,7 @@ def still_missing(
                 f" {first.sample} of prompt {first.prompt.id} {first.prompt.text!r:.80}.",
                 "Leave the old images under their names and number added ones in the order of"
                 f" {run.prompts_path}, or choose another --out.",
+                code="generate-6",
             )
     return [
         request
@@ -176,5 +179,6 @@ def mention_lost_rows(run: Run, label: str, todo: Sequence[Request], paid: bool)
             f"{said}: rows are lost, and the service would be paid for these images again.",
             f"Restore {folder / 'manifest.0.jsonl'}; or take the images as they are, in another"
             f" run: `evalkit run {as_folder} --out NEW`; or delete the images to pay for new ones.",
+            code="generate-7",
         )
     log.warning("%s: %s; made again: the row of an image is written after it", label, said)

@@ -174,6 +174,7 @@ def _check_folder(run: Run) -> None:
         raise EvalkitError(
             f"The run folder {run.path!s:.100}… cannot be used: {error.strerror}.",
             "Choose another --out.",
+            code="generate-8",
         ) from error
     if not exists:
         return
@@ -181,12 +182,14 @@ def _check_folder(run: Run) -> None:
         raise EvalkitError(
             f"{run.path} is a file; expected a folder to write the run into.",
             "Choose another --out.",
+            code="generate-9",
         )
     other = [item.name for item in run.path.iterdir() if not item.name.startswith(".")]
     if other and not run.config_path.is_file() and not run.prompts_path.is_file():
         raise EvalkitError(
             f"{run.path} is not empty and is not a run folder: it holds {min(other)}.",
             "Choose another --out.",
+            code="generate-10",
         )
 
 
@@ -218,6 +221,7 @@ def check_same(run: Run, earlier: Config | None, config: Config, models: Sequenc
                 f" perturb lacks {', '.join(lost)}. A run may grow, not shrink.",
                 f"Give `--perturb {','.join(dict.fromkeys([*earlier.perturb, *config.perturb]))}`,"
                 " or choose another --out.",
+                code="generate-11",
             )
         pairs.append(("seed", earlier.seed, config.seed))
     begun = set(run.models())
@@ -240,6 +244,7 @@ def check_same(run: Run, earlier: Config | None, config: Config, models: Sequenc
             f"{run.path} has {made} images per prompt; expected at least as many, and per_prompt is"
             f" {config.per_prompt}. A run may grow, not shrink.",
             f"Give `--per-prompt {made}` or more, or choose another --out.",
+            code="generate-12",
         )
 
 
@@ -251,12 +256,14 @@ def _check_disk(path: Path, images: int) -> None:
         raise EvalkitError(
             f"The run folder {path} cannot be made: {place.absolute()} is not a writable folder.",
             "Choose another --out.",
+            code="generate-13",
         )
     free = shutil.disk_usage(place).free
     if free < images * _LEAST_BYTES:
         raise EvalkitError(
             f"{place.absolute()} has {free >> 20} MiB left; expected room for {images} images.",
             "Free some space or choose another --out.",
+            code="generate-14",
         )
     if free < images * _USUAL_BYTES:
         log.warning(
@@ -277,6 +284,7 @@ def _missing(
                 f"{run.path} has images of {label!r} with other seeds: image {record.index} has"
                 f" {record.seed}, and this configuration gives {request.seed}.",
                 "Use the seed and prompts of that run, or choose another --out.",
+                code="generate-15",
             )
 
     def final(record: Record | None) -> bool:
@@ -324,11 +332,15 @@ def check_fingerprint(run: Run, model: Model, generator: Generator | Service | N
         )
         changed = changed or f"{old} -> {new}"
         raise EvalkitError(
-            f"{run.path} holds images that {label!r} made in another way: {changed}.", hint
+            f"{run.path} holds images that {label!r} made in another way: {changed}.",
+            hint,
+            code="generate-16",
         )
     changed = "code" if new == model.code else "weights or images"
     raise EvalkitError(
-        f"The model {label!r} has other {changed} than when {run.path} was begun.", hint
+        f"The model {label!r} has other {changed} than when {run.path} was begun.",
+        hint,
+        code="generate-17",
     )
 
 

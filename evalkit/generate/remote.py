@@ -81,7 +81,8 @@ class _Images:
             if isinstance(image, Image):
                 found = f"an image in mode {image.mode}, {image.size}"
             raise EvalkitError(
-                f"The model {self.label!r} answered ok with {found}; expected an RGB image."
+                f"The model {self.label!r} answered ok with {found}; expected an RGB image.",
+                code="generate-18",
             )
         record = job.what.record("ok", seconds=seconds, extra=answer.note)
         return self.run.save_image(self.label, record, encode_png(image), self.requested)

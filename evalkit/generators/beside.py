@@ -51,6 +51,7 @@ def of_geneval(folder: Path, files: Sequence[Path]) -> list[tuple[Path, str]]:
             raise EvalkitError(
                 f"{place} has no prompt; expected an object with prompt, as GenEval writes it.",
                 "Copy the file again, or delete it.",
+                code="generators-1",
             ) from error
     return found
 
@@ -59,8 +60,12 @@ def _text(path: Path) -> str:
     try:
         return read_limited(path, _MOST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise EvalkitError(f"{path} cannot be read as UTF-8 text.", "Save it as UTF-8.") from error
+        raise EvalkitError(
+            f"{path} cannot be read as UTF-8 text.", "Save it as UTF-8.", code="generators-2"
+        ) from error
     except OSError as error:
         raise EvalkitError(
-            f"{path} cannot be read: {error.strerror}.", "Expected the prompt of one image."
+            f"{path} cannot be read: {error.strerror}.",
+            "Expected the prompt of one image.",
+            code="generators-3",
         ) from error

@@ -61,7 +61,9 @@ def images_of(
         found = next((one for one in results if isinstance(one, str)), "")
     if found or results is None:
         raise EvalkitError(
-            f"The model {label!r} returned {found}{place}; expected {expected}.", hint
+            f"The model {label!r} returned {found}{place}; expected {expected}.",
+            hint,
+            code="generators-4",
         )
     return [result for result in results if not isinstance(result, str)], memory
 

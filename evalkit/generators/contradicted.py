@@ -42,6 +42,7 @@ def check_texts(folder: Path, pairing: Pairing) -> None:
             f" it is {shorten(text, 60)!r}.",
             f"Give the run the prompts of these images, {by_number if flat else ''}add a"
             " metadata.csv with file_name and prompt.",
+            code="generators-5",
         )
     _warn_of_texts_beside(folder.name, files)
 

@@ -67,6 +67,7 @@ def load(
             raise EvalkitError(
                 f"dalle.{name} is {value}, expected {expected}.",
                 "Change it with --set or in the configuration.",
+                code="generators-6",
             )
     path, where = weights_file(weights, "dalle"), device_of(device)
     decoder = path.with_name("image-tokenizer.safetensors")
@@ -78,11 +79,13 @@ def load(
             f"{path} generates image tokens of {config['codes']} codes, and {decoder} has "
             f"{images.codes} codes (levels {image_config['levels']}).",
             "Use both files of one training.",
+            code="generators-7",
         )
     if config.get("image_tokenizer", found := codes_fingerprint(images)) != found:
         raise EvalkitError(
             f"{path} was trained on the image tokens of another file than {decoder}.",
             "Put the image-tokenizer.safetensors that it was trained with into its folder.",
+            code="generators-8",
         )
     network, images = network.to(where), images.to(where)
     tokenizer = SubwordTokenizer(config["pieces"], config["context"])

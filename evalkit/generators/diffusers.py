@@ -111,6 +111,7 @@ class Pipeline:
             raise EvalkitError(
                 f"{type(self.pipeline).__name__} did not return an image for each prompt.",
                 "Expected a text-to-image pipeline.",
+                code="generators-9",
             )
         wanted = self.arguments.get("height"), self.arguments.get("width")
         if isinstance(images, numpy.ndarray) and wanted[0] and images.shape[1:3] != wanted:
@@ -118,6 +119,7 @@ class Pipeline:
                 f"{type(self.pipeline).__name__} returned {images.shape[2]} x {images.shape[1]} "
                 f"pixels; expected {wanted[1]} x {wanted[0]}.",
                 "Choose a width and height that it supports.",
+                code="generators-10",
             )
         unsafe = (
             getattr(made, "nsfw_content_detected", None)
@@ -203,16 +205,19 @@ def _check_options(dtype: str, **numbers: float | None) -> None:
             raise EvalkitError(
                 f"The option {name} is {value}; expected at least {low}.",
                 "Change it with --set or in the configuration.",
+                code="generators-11",
             )
     if (numbers["height"] is None) != (numbers["width"] is None):
         raise EvalkitError(
             "Only one of the options height and width is set; expected both or none.",
             "Set both with --set.",
+            code="generators-12",
         )
     if dtype not in ("auto", *DTYPES):
         raise EvalkitError(
             f"The option dtype is {dtype!r}; expected auto, fp32, bf16 or fp16.",
             "Change it with --set or in the configuration.",
+            code="generators-13",
         )
 
 
@@ -267,8 +272,10 @@ def _one_sentence(batch: int) -> Iterator[None]:
             "The diffusers pipeline does not fit into the accelerator's memory.",
             f"Try `--set MODEL.batch={max(1, batch // 2)}`, `offload=true`, or a smaller height "
             "and width; finished images are kept.",
+            code="generators-14",
         ) from error
     except Exception as error:
         raise EvalkitError(
-            f"The diffusers pipeline failed: {type(error).__name__}: {first_sentence(error)}"
+            f"The diffusers pipeline failed: {type(error).__name__}: {first_sentence(error)}",
+            code="generators-15",
         ) from error

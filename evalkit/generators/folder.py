@@ -186,14 +186,16 @@ def load(
     ):
         if value not in values:
             expected = f"{', '.join(values[:-1])} or {values[-1]}"
-            raise EvalkitError(f"The option {name} is {value!r}; expected {expected}.")
+            raise EvalkitError(
+                f"The option {name} is {value!r}; expected {expected}.", code="generators-16"
+            )
     path = Path(folder)
     files, elsewhere = images_of(path)
     if not files:
         hint = "Expected PNG, JPEG, WebP, BMP, GIF or TIFF files."
         if (path / "images").is_dir():
             hint = f"Did you mean {path / 'images'}/<model>?"
-        raise EvalkitError(f"The folder {path} contains no images.", hint)
+        raise EvalkitError(f"The folder {path} contains no images.", hint, code="generators-17")
     paired = listed(path, files, requests) if match == "auto" else None
     if paired is None and match == "auto" and any(file.parent != path for file in files):
         paired = pair_folders(path, files, requests, cast(Grids, midjourney))
@@ -206,6 +208,7 @@ def load(
             "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a"
             " metadata.csv with file_name and prompt. To take the files in their order: `--set"
             " LABEL.match=order`.",
+            code="generators-18",
         )
     check_own_list(path, paired, requests)
     check_texts(path, paired)

@@ -24,6 +24,7 @@ def load(*, truncation: float = 0.7, weights: str = "", device: str = "auto") ->
         raise EvalkitError(
             f"gan.truncation is {truncation}, expected 0 to 1.",
             "Change it with --set or in the configuration.",
+            code="generators-19",
         )
     path, where = weights_file(weights, "gan"), device_of(device)
     network, config = load_gan(path)

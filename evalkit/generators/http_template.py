@@ -71,19 +71,25 @@ def load(
         raise EvalkitError(
             f"The template {template} needs a model.",
             f"Set it: `--set http-template:{template}.model=…`.",
+            code="generators-20",
         )
     if not re.fullmatch(r"(\d{1,5}x\d{1,5})?", size):
-        raise EvalkitError(f"size is {size!r}; expected WIDTHxHEIGHT, such as 1024x1024.")
+        raise EvalkitError(
+            f"size is {size!r}; expected WIDTHxHEIGHT, such as 1024x1024.", code="generators-21"
+        )
     if not size and any(name in request for name in ("{width}", "{height}", "{size}")):
         raise EvalkitError(
             f"The template {template} needs a size.",
             f"Set it: `--set http-template:{template}.size=1024x1024`.",
+            code="generators-22",
         )
     check_amounts(timeout, price)
     further = json_object(extra)
     if extra and read.body is None:
         raise EvalkitError(
-            f"extra is set, but the template {template} has no body.", "Leave extra out."
+            f"extra is set, but the template {template} has no body.",
+            "Leave extra out.",
+            code="generators-23",
         )
     rule = checked_alpha(alpha)
     service = HTTPTemplate(template, read, model, size, base_url, further, rule, timeout, price)
@@ -122,6 +128,7 @@ class HTTPTemplate:
             raise EvalkitError(
                 f"The url of the template {source} is not usable: {error}.",
                 "Expected https://host/path.",
+                code="generators-24",
             ) from None
         self._hosts = AllowedHosts(self._service, template.image_hosts)
         self._body = merged(template.body, extra) if template.body is not None else None
@@ -130,7 +137,8 @@ class HTTPTemplate:
         if self.keys and self._service.scheme == "http" and not is_loopback(self._service.host):
             raise EvalkitError(
                 f"The url of the template {source} is http, which would send {self.keys[0].name}"
-                f" to {self._service.host} unencrypted; expected https."
+                f" to {self._service.host} unencrypted; expected https.",
+                code="generators-25",
             )
         self._limits = Limits(total=timeout or template.timeout)
         self.price = price if price is not None else template.price

@@ -118,6 +118,7 @@ def _of_prompts_or_samples(by_folder: dict[str, list[Path]]) -> EvalkitError:
         " folder of its own, or the image of a prompt in a folder of one sample.",
         "Name the folders by the texts of the prompts, prompt_0, … or seed_0, …, or add a"
         " metadata.csv with file_name and prompt.",
+        code="generators-26",
     )
 
 
@@ -162,6 +163,7 @@ def _check_alike(first: Pairing, second: Pairing) -> None:
                 " numbers count within the group, or over all prompts.",
                 "Name the images by the texts or ids of the prompts, or add a metadata.csv with"
                 " file_name and prompt.",
+                code="generators-27",
             )
 
 

@@ -108,6 +108,7 @@ def _of_lists(folder: Path, files: Sequence[Path], requests: Sequence[Request]) 
                     f"The lists {next(iter(matched)).name} and {path.name} in {place} name"
                     f" different images: {len(first)} and {len(one)} of the requested ones.",
                     "Delete one of them.",
+                    code="generators-28",
                 )
         for own in list(found.values())[:1]:
             entries = {entry.file: entry for entry in own} | entries
@@ -160,7 +161,9 @@ def _entries(
         bare = next((at for at, row in rows if not any(key in row for key in TEXT_KEYS)), "")
         if bare or path.name in ("metadata.jsonl", "metadata.csv"):
             place = f"{bare[:1].upper()}{bare[1:]} of " if bare else ""
-            raise EvalkitError(f"{place}{path} has no file name and no prompt.", _EXAMPLE)
+            raise EvalkitError(
+                f"{place}{path} has no file name and no prompt.", _EXAMPLE, code="generators-29"
+            )
         return []  # a prompt list
     places: dict[Path, str] = {}
     found: list[Entry] = []
@@ -170,23 +173,30 @@ def _entries(
         own = next((str(row[key]) for key in _ID_KEYS if key in row), "")
         text = next((row[key] for key in TEXT_KEYS if key in row), "")
         if not isinstance(name, str) or not isinstance(text, str) or not (own or text):
-            raise EvalkitError(f"{place} has not a file name, and an id or a prompt.", _EXAMPLE)
+            raise EvalkitError(
+                f"{place} has not a file name, and an id or a prompt.",
+                _EXAMPLE,
+                code="generators-30",
+            )
         text, file = exact(text), _file(name, path, folder)
         if file is None:
             raise EvalkitError(
                 f"{place} names {name!r:.100}, which is not a file in the folder.",
                 "Name each file by its path in the folder.",
+                code="generators-31",
             )
         if places.setdefault(file, at) != at:
             raise EvalkitError(
                 f"{place} names {name!r}, and so does {places[file]}.",
                 "An image has one prompt; name each file once.",
+                code="generators-32",
             )
         if text and own in ids and ids[own] != text:
             raise EvalkitError(
                 f"{place} names the prompt {own!r} and another text than this prompt has:"
                 f" {text[:60]!r}.",
                 "Leave out the id or the text.",
+                code="generators-33",
             )
         found.append(Entry(file, "" if own in ids else text, own))
     return found
@@ -291,6 +301,7 @@ def check_own_list(folder: Path, pairing: Pairing, requests: Sequence[Request]) 
                     f" as number {request.index} than the run: {text[:60]!r} and"
                     f" {request.prompt.text[:60]!r}.",
                     f"Give the run this list with `--prompts {path}`, or move it elsewhere.",
+                    code="generators-34",
                 )
 
 
@@ -320,5 +331,6 @@ def _of_run(folder: Path, requests: Sequence[Request]) -> Matched:
             " made for one of the given prompts.",
             f"Restore {run.prompts_path}, or give the prompts of the run, with their ids and"
             " groups.",
+            code="generators-35",
         )
     return matched

@@ -96,7 +96,7 @@ def load(
     key = key_for(api_key_env, _base(url), bool(base_url), _KEY_HINT)
     refuse_keys(options, (key,) if key else ())
     if seed_max <= 0:
-        raise EvalkitError(f"seed_max is {seed_max!r}; expected more than 0.")
+        raise EvalkitError(f"seed_max is {seed_max!r}; expected more than 0.", code="generators-37")
     check_amounts(timeout, price)
     if model.endswith("-latest"):
         log.warning(
@@ -113,6 +113,7 @@ def load(
             raise EvalkitError(
                 f"extra sets {name!r}, which evalkit or another option sets.",
                 "Leave it out of extra.",
+                code="generators-38",
             )
     return OpenAIImages(
         url=url,

@@ -123,6 +123,7 @@ def _check_formats(files: Sequence[Path]) -> None:
                 f"The images {visible(other.name)} and {visible(file.name)} differ in the suffix"
                 " only; expected one file per image.",
                 "Keep one format in the folder, or add a metadata.csv with file_name and prompt.",
+                code="generators-39",
             )
 
 
@@ -137,6 +138,7 @@ def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[
                 f"The folder has two series of numbered images: {one} and {two} have one number.",
                 "Move one series to a folder of its own, or add a metadata.csv with file_name and"
                 " prompt.",
+                code="generators-40",
             )
 
 
@@ -247,6 +249,7 @@ def _by_id(
                 f"The name {shown(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
                 f" {parts[1]!r}.",
                 "Add a metadata.csv with file_name and prompt.",
+                code="generators-41",
             )
         known = next((name for name in (exact(file.name), stem, slug(stem)) if name in ids), None)
         if known is not None:

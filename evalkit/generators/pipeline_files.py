@@ -35,13 +35,14 @@ def find_pipeline(model: str, revision: str, variant: str) -> tuple[Path, str]:
             f"{path} is a file; expected a folder with a model_index.json, or a name on the hub.",
             "Convert it in Python: "
             "`DiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)`.",
+            code="generators-42",
         )
     hint = (
         "Give a folder, or a hub name such as stabilityai/sdxl-turbo, "
         "which needs a network or a filled cache."
     )
     if model.count("/") != 1 or model.startswith((".", "~", "/")) or model.endswith("/"):
-        raise EvalkitError(f"There is no folder {model}.", hint)
+        raise EvalkitError(f"There is no folder {model}.", hint, code="generators-43")
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
@@ -53,7 +54,9 @@ def find_pipeline(model: str, revision: str, variant: str) -> tuple[Path, str]:
         # The library's text about its cache names its own parameters.
         missing = "it is not in the cache, and the hub does not have it or is not reachable."
         why = missing if "cached" in str(error) else first_sentence(error)
-        raise EvalkitError(f"The pipeline {model!r} cannot be loaded: {why}", hint) from error
+        raise EvalkitError(
+            f"The pipeline {model!r} cannot be loaded: {why}", hint, code="generators-44"
+        ) from error
     return Path(found), f"{model}@{Path(found).name}"
 
 
@@ -64,15 +67,19 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise EvalkitError(
             f"{folder} has no model_index.json; expected the folder of a diffusers pipeline.",
             "See `save_pretrained`.",
+            code="generators-45",
         )
     try:
         index = json.loads(read_limited(file, _MOST))
     except (OSError, ValueError, RecursionError) as error:
-        raise EvalkitError(f"{file} is not JSON: {error}.", "Save the pipeline again.") from error
+        raise EvalkitError(
+            f"{file} is not JSON: {error}.", "Save the pipeline again.", code="generators-46"
+        ) from error
     if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
         raise EvalkitError(
             f"{file} does not name a pipeline of the library.",
             "Pipelines with their own code are not supported.",
+            code="generators-47",
         )
     return index
 
@@ -87,6 +94,7 @@ def refuse_pickles(folder: Path, index: Mapping[str, Any]) -> None:
                 f"{folder / part} has pickled weights only ({pickled[0]}); expected safetensors.",
                 "If you trust them, convert them in Python with "
                 "`save_pretrained(FOLDER, safe_serialization=True)`.",
+                code="generators-48",
             )
 
 

@@ -33,6 +33,7 @@ def check_installed() -> None:
         raise EvalkitError(
             f"The generator 'diffusers' needs {', '.join(missing)}.",
             "Type in the clone of evalkit: `pip install '.[diffusers]'`.",
+            code="generators-49",
         )
 
 
@@ -58,12 +59,14 @@ def loader_of(name: str, folder: Path) -> Any:
         raise EvalkitError(
             f"{folder} is a {name}, which diffusers {diffusers.__version__} does not have.",
             "Try a newer version of diffusers.",
+            code="generators-50",
         )
     parameters = inspect.signature(found.__call__).parameters
     if "prompt" not in parameters or _OTHER_MEDIA & set(parameters):
         raise EvalkitError(
             f"{folder} is a {name}, which does not make images from text.",
             "Name a text-to-image pipeline.",
+            code="generators-51",
         )
     if "image" not in parameters:
         return found
@@ -78,6 +81,7 @@ def loader_of(name: str, folder: Path) -> Any:
         raise EvalkitError(
             f"{folder} is a {name}, which does not make images from text alone.",
             "Name a text-to-image pipeline.",
+            code="generators-52",
         )
     return AutoPipelineForText2Image
 
@@ -87,7 +91,9 @@ def check_arguments(pipeline: Any, arguments: Mapping[str, object], batch: int) 
     for name in arguments:
         if name not in parameters:
             raise EvalkitError(
-                f"{type(pipeline).__name__} does not take {name}.", "Leave that option out."
+                f"{type(pipeline).__name__} does not take {name}.",
+                "Leave that option out.",
+                code="generators-53",
             )
     if "generator" not in parameters or (
         batch > 1 and "list" not in str(parameters["generator"].annotation).lower()
@@ -95,6 +101,7 @@ def check_arguments(pipeline: Any, arguments: Mapping[str, object], batch: int) 
         raise EvalkitError(
             f"{type(pipeline).__name__} does not take a seed for each image of a batch.",
             "Use `--set MODEL.batch=1`.",
+            code="generators-54",
         )
 
 
@@ -102,7 +109,9 @@ def place_on(pipeline: Any, device: str, offload: bool, compiled: bool) -> None:
     pipeline.set_progress_bar_config(disable=True)
     if offload and device == "cpu":
         raise EvalkitError(
-            "The option offload needs an accelerator, and the device is cpu.", "Leave it out."
+            "The option offload needs an accelerator, and the device is cpu.",
+            "Leave it out.",
+            code="generators-55",
         )
     if offload:
         pipeline.enable_model_cpu_offload(device=device)

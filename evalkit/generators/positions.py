@@ -27,12 +27,14 @@ def first_of(found: Mapping[str, Matched], series: Series, requests: Sequence[Re
             " prompts: several images per prompt, or images of more prompts than the list has.",
             "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
             f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
+            code="generators-56",
         )
     if series.of_samples and count > 1:
         raise EvalkitError(
             f"The file names number seeds or steps, not prompts: {shown(series.files[0].file)}.",
             "Take the numbers as positions of the prompts with `--set LABEL.match=from"
             f"{min(min(numbers), 1)}`, or add a metadata.csv with file_name and prompt.",
+            code="generators-57",
         )
     _check_beyond(found, series, requests)
     if 0 in numbers:
@@ -60,6 +62,7 @@ def _check_beyond(
             f" {_numbers(gaps)} missing; expected positions in the prompt list.",
             f"To take them as positions: `--set LABEL.match=from{first}`. Or {_ORDER}or add a"
             " metadata.csv with file_name and prompt.",
+            code="generators-58",
         )
 
 
@@ -94,6 +97,7 @@ def _check_swapped(
                 f" {shown(given.get(differs))}; as SAMPLE-PROMPT, it is {shown(other[differs])}.",
                 "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), take them as such"
                 " with `--set LABEL.match=from0`, or add a metadata.csv with file_name and prompt.",
+                code="generators-59",
             )
 
 
@@ -125,6 +129,7 @@ def ambiguous(
         f" ({differs.prompt.text[:60]!r}): {readings}.",
         f"Select one with {options}, {_ORDER if places else ''}or add a"
         " metadata.csv with file_name and prompt.",
+        code="generators-60",
     )
 
 

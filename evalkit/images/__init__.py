@@ -105,7 +105,7 @@ def read_decoded(path: Path | str, alpha: Alpha = "refuse") -> Decoded:
     """Like `read_image`, with a note on the changes (EXIF orientation, transparency)."""
     result = _decoded(Path(path), alpha)
     if isinstance(result, str):
-        raise EvalkitError(visible(f"The image {path} {result}."), EXPECTED)
+        raise EvalkitError(visible(f"The image {path} {result}."), EXPECTED, code="images-1")
     return result
 
 
@@ -159,6 +159,7 @@ def raise_invalid_images(
     raise EvalkitError(
         f"{len(invalid)} of {total} images are invalid ({counted}): {listed}.",
         f"{hint} {more_hint}".strip(),
+        code="images-2",
     )
 
 
@@ -284,7 +285,8 @@ def encode_png(image: Image) -> bytes:
     if image.mode != "RGB" or not image.width or not image.height:
         raise EvalkitError(
             f"An image is {image.mode} with {image.width} x {image.height} pixels; expected RGB "
-            "and at least one pixel."
+            "and at least one pixel.",
+            code="images-3",
         )
     # A new image has no info: no ICC profile, EXIF or text.
     plain = PILImage.frombytes("RGB", image.size, image.tobytes())

@@ -100,6 +100,7 @@ def check_suffix(path: Path) -> None:
         raise EvalkitError(
             f"{path} cannot be read: it is a zip archive without its end.",
             "It is incomplete or damaged: download or copy it again.",
+            code="images-4",
         )
     # Old tar archives have no mark, and pickles of protocol 0 are text.
     unmarked = {"a tar archive": _UNKNOWN, "a Python pickle": "text"}.get(wanted)
@@ -107,6 +108,7 @@ def check_suffix(path: Path) -> None:
         raise EvalkitError(
             f"{path} is {found}; expected {wanted}, as its name says.",
             "Download or copy it again, or give another file.",
+            code="images-5",
         )
 
 

@@ -56,9 +56,12 @@ def init(
             raise EvalkitError(
                 f"{path} exists; nothing was written.",
                 "Remove it, or choose another folder.",
+                code="init-1",
             )
     if place.exists() and not place.is_dir():
-        raise EvalkitError(f"{place} is a file; expected a folder.", "Choose another folder.")
+        raise EvalkitError(
+            f"{place} is a file; expected a folder.", "Choose another folder.", code="init-2"
+        )
     texts = {name: (files("evalkit.init") / name).read_text(encoding="utf-8") for name in NAMES}
     text = _filled(texts["evalkit.toml"], place, models, prompts)
     Config.from_toml(text, "evalkit.toml")  # raises where models or prompts cannot be such

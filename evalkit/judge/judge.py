@@ -74,7 +74,9 @@ def judge(
         return judge_prompts(models, [prompt.text for prompt in given], seed=seed, device=device)
     if count < GRID_PROMPTS:
         raise EvalkitError(
-            f"count is {count}, expected at least {GRID_PROMPTS}.", "Ask for more images."
+            f"count is {count}, expected at least {GRID_PROMPTS}.",
+            "Ask for more images.",
+            code="judge-1",
         )
     if phrases:
         scenes = shape_scenes(dataset.HELD_OUT + 100_000, count)
@@ -117,6 +119,7 @@ def judge_prompts(
         raise EvalkitError(
             f"None of the {len(prompts)} prompts mentions an object that the judge knows.",
             "Give prompts that do, such as `a dog next to a bicycle`.",
+            code="judge-2",
         )
     network = load_classifier(BUNDLED / "mini-judge.safetensors").eval()
     seeds, rows = image_seeds(seed, len(mentioned)), list[Accuracy]()
@@ -171,6 +174,7 @@ def generate_images(
                 raise EvalkitError(
                     f"{label} refused a prompt of the bundled data set: {image}.",
                     "Judge a generator that answers all prompts.",
+                    code="judge-3",
                 )
             rows.append(prepare(image))
     return torch.stack(rows)

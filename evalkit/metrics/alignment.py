@@ -57,7 +57,8 @@ def retrieval_precision(
     others = min(candidates, len(prompts)) - 1
     if others < 1:
         raise EvalkitError(
-            "all images have the same prompt; expected at least two distinct prompts"
+            "all images have the same prompt; expected at least two distinct prompts",
+            code="metrics-1",
         )
     random, hits = np.random.RandomState(seed), []
     step = rows_per_block(len(prompts))

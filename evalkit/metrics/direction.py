@@ -24,6 +24,7 @@ def lengths(features: Tensor, name: str) -> Tensor:
         raise EvalkitError(
             f"The {name} features of {len(zero)} of {len(features)} rows are all zero (counted from"
             f" 0: {listed}); expected features that can be scaled to length 1. Most often, these"
-            " are black images: make them again, or leave them out."
+            " are black images: make them again, or leave them out.",
+            code="metrics-2",
         )
     return found

@@ -68,16 +68,21 @@ def lpips_diversity(*, fake: Tensor) -> Tensor:
     """
     single = int(torch.isnan(fake).any(dim=-1).sum())
     if single and single == len(fake):
-        raise EvalkitError("no prompt has two images", "Generate more: `--per-prompt 2`.")
+        raise EvalkitError(
+            "no prompt has two images", "Generate more: `--per-prompt 2`.", code="metrics-3"
+        )
     if single:
         raise EvalkitError(
             f"{single} of {len(fake)} images are the only one of their prompt",
             "Generate at least two images of each prompt.",
+            code="metrics-4",
         )
     fake = checked(fake, "generated")
     if fake.shape[1] != 1:
         raise EvalkitError(
-            f"The diversity features have shape {tuple(fake.shape)}; expected one number per image."
+            f"The diversity features have shape {tuple(fake.shape)}; expected one number per"
+            " image.",
+            code="metrics-5",
         )
     return fake[:, 0]
 

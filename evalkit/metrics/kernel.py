@@ -118,7 +118,9 @@ def kid_without_pairs(*, fake: Tensor, real: Tensor, groups: Tensor) -> Tensor:
     fake, real = valid_pair(fake, real)
     most = MOST_FOR_PAIRS if len(real) < SUBSET_SIZE else 2 * SUBSET_SIZE
     if len(fake) > most:
-        raise EvalkitError(f"Found {len(fake)} generated images; expected {most} at most.")
+        raise EvalkitError(
+            f"Found {len(fake)} generated images; expected {most} at most.", code="metrics-6"
+        )
     count = int(groups.max()) + 1
     one, other = torch.triu_indices(count, count, 1)
     every = torch.arange(count)

@@ -27,11 +27,13 @@ def valid(features: Tensor, name: str) -> Tensor:
     if features.ndim != 2 or len(features) == 0:
         raise EvalkitError(
             f"The {name} features have shape {tuple(features.shape)}; expected"
-            " [images, dimensions] with at least one image."
+            " [images, dimensions] with at least one image.",
+            code="metrics-8",
         )
     if not features.is_floating_point():
         raise EvalkitError(
-            f"The {name} features have type {features.dtype}; expected floating point numbers."
+            f"The {name} features have type {features.dtype}; expected floating point numbers.",
+            code="metrics-9",
         )
     if features.shape[1] and not all(bool(torch.isfinite(end)) for end in features.aminmax()):
         blocks = features.split(rows_per_block(features.shape[1]))
@@ -41,6 +43,7 @@ def valid(features: Tensor, name: str) -> Tensor:
             " expected finite numbers.",
             "Delete the features folder and score again; if the error stays, the encoder's weights"
             " are damaged.",
+            code="metrics-10",
         )
     return features
 
@@ -73,13 +76,16 @@ def same_dimension(fake: int, real: int) -> None:
             f"The generated features have {fake} dimensions and the reference has {real};"
             " they are of different encoders.",
             "Choose a reference that was built with the same encoder (`evalkit reference list`).",
+            code="metrics-11",
         )
 
 
 def at_least(count: int, needed: int, what: str) -> None:
     """Raises EvalkitError if there are too few images for the metric to be defined."""
     if count < needed:
-        raise EvalkitError(f"Found {count} {what} images; this metric needs at least {needed}.")
+        raise EvalkitError(
+            f"Found {count} {what} images; this metric needs at least {needed}.", code="metrics-12"
+        )
 
 
 def rows_per_block(columns: int) -> int:

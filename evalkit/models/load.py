@@ -93,6 +93,7 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
         raise EvalkitError(
             f"There are no {kind} weights at {path}.",
             "Train them with `evalkit train`, or install evalkit again.",
+            code="models-1",
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -102,17 +103,21 @@ def read_weights(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise EvalkitError(
-            f"{path} is not a safetensors file: {error}.", "Weights are read from safetensors only."
+            f"{path} is not a safetensors file: {error}.",
+            "Weights are read from safetensors only.",
+            code="models-2",
         ) from error
     if config.get("kind") != kind:
         raise EvalkitError(
             f"{path} holds {config.get('kind', 'unknown')!r} weights, expected {kind!r}.",
             "Give the file of the right model.",
+            code="models-3",
         )
     if missing := [name for name in FIELDS[kind] if name not in config]:
         raise EvalkitError(
             f"{path} is of another version: its header lacks {', '.join(missing)}.",
             "Train it again, or use the bundled weights.",
+            code="models-4",
         )
     return config, {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
@@ -131,6 +136,7 @@ def _load_state(network: nn.Module, state: dict[str, Tensor], path: Path) -> Non
             f"{path} does not fit the network: {', '.join(wrong[:5])}"
             f"{' …' if len(wrong) > 5 else ''} differ.",
             "Use weights of this preset.",
+            code="models-5",
         )
     network.load_state_dict(state)
     network.eval().requires_grad_(False)

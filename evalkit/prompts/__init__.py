@@ -35,6 +35,7 @@ def read_prompts(
             raise EvalkitError(
                 "The prompts that come with evalkit have no columns.",
                 "Leave out --text-column and --group-column.",
+                code="prompts-1",
             )
         return _bundled(str(path))
     path = Path(path)
@@ -70,6 +71,7 @@ def _bundled(name: str) -> list[Prompt]:
         raise EvalkitError(
             f"The prompts of {suite} have no group {group!r}.",
             f"Groups of {suite}: {', '.join(groups)}.",
+            code="prompts-2",
         )
     return [prompt for prompt in prompts if group in ("", prompt.group)]
 
@@ -80,6 +82,7 @@ def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
         raise EvalkitError(
             "The prompts are one string; expected a list of strings.",
             "Write prompts=[...], or give the path of a file to Config.",
+            code="prompts-3",
         )
     rows = [
         Row(f"item {number}", item.text, item.id, item.group)
@@ -106,6 +109,7 @@ def _prompts(rows: Iterable[Row], source: str) -> list[Prompt]:
             raise EvalkitError(
                 f"{label} has the id {row.id!r}; expected a text or a whole number.",
                 "Give each prompt a different id, or omit the ids.",
+                code="prompts-4",
             )
         text = _clean(row.text, f"{label} has a prompt that")
         number = _clean(
@@ -116,35 +120,44 @@ def _prompts(rows: Iterable[Row], source: str) -> list[Prompt]:
             raise EvalkitError(
                 f"{label} has an id of {len(number)} characters; expected at most 200.",
                 "Give each prompt a short id, or omit the ids.",
+                code="prompts-5",
             )
         if number in places:
             raise EvalkitError(
                 f"{label} has the id {number!r} of {places[number]}; expected each id once.",
                 "Give each prompt a different id, or omit the ids.",
+                code="prompts-6",
             )
         places[number] = row.place
         prompts.append(Prompt(number, text, group))
     if not prompts:
-        raise EvalkitError(f"{source} has no prompt; expected at least one.", FORMATS)
+        raise EvalkitError(
+            f"{source} has no prompt; expected at least one.", FORMATS, code="prompts-7"
+        )
     return prompts
 
 
 def _clean(text: object, subject: str) -> str:
     """The text without surrounding blanks. Raises EvalkitError that begins with `subject`."""
     if not isinstance(text, str):
-        raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", FORMATS)
+        raise EvalkitError(f"{subject} is not a text but {text!r:.60}.", FORMATS, code="prompts-8")
     text = text.strip(" \t\r\n\u00a0\u3000\ufeff\u200b\u2060")
     if is_blank(text):
-        raise EvalkitError(f"{subject} is empty.", "Write a text, or delete the line.")
+        raise EvalkitError(
+            f"{subject} is empty.", "Write a text, or delete the line.", code="prompts-9"
+        )
     for character in text:
         category = unicodedata.category(character)
         if category == "Cs" or (category == "Cc" and character != "\t"):
             raise EvalkitError(
                 f"{subject} contains the control character U+{ord(character):04X}.",
                 "Delete it; a prompt is one line of text.",
+                code="prompts-10",
             )
     if len(text.encode()) > LINE_LIMIT:
         raise EvalkitError(
-            f"{subject} has {len(text.encode())} bytes; expected at most {LINE_LIMIT}.", FORMATS
+            f"{subject} has {len(text.encode())} bytes; expected at most {LINE_LIMIT}.",
+            FORMATS,
+            code="prompts-11",
         )
     return text

@@ -39,6 +39,7 @@ def find_columns(names: Sequence[str], place: str, text: str = "", group: str = 
             raise EvalkitError(
                 f"{place} has no column {wanted!r}; it has {', '.join(names) or 'none'}.",
                 f"Change --{option}-column.",
+                code="prompts-12",
             )
     found = text or next((plain[key] for key in TEXT_KEYS if key in plain), "")
     if not found:
@@ -46,6 +47,7 @@ def find_columns(names: Sequence[str], place: str, text: str = "", group: str = 
             f"{place} has the columns {', '.join(names) or 'none'}; expected one of"
             f" {', '.join(TEXT_KEYS)}.",
             "Name the column of the prompts: `--text-column NAME`.",
+            code="prompts-13",
         )
     return Columns(
         found,

@@ -55,6 +55,7 @@ def rows_in(text: str, path: Path, text_column: str = "", group_column: str = ""
         raise EvalkitError(
             f"{path} is read as text with one prompt per line, which has no columns.",
             "Rename a table to .csv or .tsv, or leave out --text-column and --group-column.",
+            code="prompts-14",
         )
     return _lines(text, path)
 
@@ -93,11 +94,13 @@ def _lines(text: str, path: Path) -> list[Row]:
         raise EvalkitError(
             f"{path} is {kind or 'RTF'}; expected text with one prompt per line.",
             "Download or save it again as plain text.",
+            code="prompts-15",
         )
     if text.lstrip()[:1] in ("[", "{") and _is_json(text):
         raise EvalkitError(
             f"{path} is read as text with one prompt per line, but it is JSON.",
             "Rename it to .json, or to .jsonl if each line is an object.",
+            code="prompts-16",
         )
     if len(lines) < 2:
         return [Row(f"line {number}", line) for number, line in lines]
@@ -111,6 +114,7 @@ def _lines(text: str, path: Path) -> list[Row]:
             raise EvalkitError(
                 f"{path} is read as text with one prompt per line, but {where} {kind}.",
                 f"Rename it to {suffix}.",
+                code="prompts-17",
             )
     return [Row(f"line {number}", line) for number, line in lines]
 
@@ -170,6 +174,7 @@ def _json(value: object, path: Path) -> Iterator[Numbered]:
     raise EvalkitError(
         f"{path} is {type(value).__name__} in JSON; expected a list of prompts, or COCO captions.",
         FORMATS,
+        code="prompts-18",
     )
 
 
@@ -182,7 +187,9 @@ def _of_columns(value: dict[str, Any], path: Path) -> Iterator[Numbered]:
         len(set(map(len, columns.values()))) > 1
     ):
         raise EvalkitError(
-            f"{path} has the keys {', '.join(columns)}; expected lists of one length.", FORMATS
+            f"{path} has the keys {', '.join(columns)}; expected lists of one length.",
+            FORMATS,
+            code="prompts-19",
         )
     for number, row in enumerate(zip(*columns.values(), strict=True), 1):
         yield Numbered(f"row {number}", dict(zip(columns, row, strict=True)))
@@ -196,6 +203,7 @@ def _object(value: object, place: str, path: Path) -> Numbered:
             f"{place[0].upper()}{place[1:]} of {path} is {value!r:.60}; expected an object with one"
             f" of: {', '.join(TEXT_KEYS)}.",
             FORMATS,
+            code="prompts-20",
         )
     return Numbered(place, value)
 
@@ -231,6 +239,7 @@ def _of_objects(
             f"{source} has several values of {group_column!r} for one prompt: they group its"
             " questions.",
             "Name a column that groups the prompts with --group-column.",
+            code="prompts-21",
         )
     return [row._replace(group="") for row in rows] if of_questions else rows
 
@@ -259,6 +268,7 @@ def _coco(value: Mapping[str, Any], path: Path) -> Iterator[Row]:
             f"{path} does not contain COCO captions; expected images with an id, and annotations "
             "with id, image_id and caption.",
             "Save other JSON as a .jsonl file with one object per line.",
+            code="prompts-22",
         ) from error
     unlisted = [image for image in first if image not in known]
     if unlisted:
@@ -266,6 +276,7 @@ def _coco(value: Mapping[str, Any], path: Path) -> Iterator[Row]:
             f"{path} has captions for {len(unlisted)} images that it does not list, such as "
             f"{unlisted[0]!r}.",
             FORMATS,
+            code="prompts-23",
         )
     return (Row(f"image {image}", first[image], image) for image in images if image in first)
 
@@ -278,7 +289,9 @@ def _folder(path: Path) -> list[Row]:
         if file.suffix.lower() == ".txt" and not file.name.startswith(".") and file.is_file()
     )
     if not files:
-        raise EvalkitError(f"The prompts {path} are a folder without .txt files.", FORMATS)
+        raise EvalkitError(
+            f"The prompts {path} are a folder without .txt files.", FORMATS, code="prompts-24"
+        )
     rows = []
     for file in files:
         lines = [line for _, line in numbered_lines(read_text(file))]
@@ -286,6 +299,7 @@ def _folder(path: Path) -> list[Row]:
             raise EvalkitError(
                 f"{file} has {len(lines)} lines; in a folder, each file holds one prompt.",
                 f"To read its lines as prompts, name the file itself: `--prompts {file}`.",
+                code="prompts-25",
             )
         rows.append(Row(f"file {file.name}", lines[0], file.stem))
     return rows

@@ -45,6 +45,7 @@ def geneval_prompts() -> list[Prompt]:
             f"NumPy {np.__version__} draws other prompts than those that GenEval published: their"
             f" SHA-256 starts with {found[:16]}; expected {_SHA256[:16]}.",
             "Install an earlier NumPy, or give GenEval's file: `--prompts generation_prompts.txt`.",
+            code="prompts-26",
         )
     return [Prompt(f"{place:05d}", text, tag) for place, (tag, text) in enumerate(unique)]
 

@@ -92,6 +92,7 @@ def check_kinds(kinds: Iterable[str], source: str = "") -> None:
             raise EvalkitError(
                 f"{where}There is no kind of variants {kind!r} of prompts.",
                 did_you_mean(kind, KINDS),
+                code="prompts-27",
             )
 
 
@@ -132,6 +133,7 @@ def with_variants(prompts: Sequence[Prompt], kinds: Sequence[str], seed: int) ->
                 f"The prompt {one.text!r:.60} has the id {one.id!r}, which is that of a variant;"
                 f" expected the group {kind!r} and the prompt {original_id(one.id)!r} in the list.",
                 "Give it another id.",
+                code="prompts-28",
             )
     originals = [one for one in prompts if not kind_of(one.id)]
     used = {*kinds, *(kind_of(one.id) for one in prompts)}
@@ -141,6 +143,7 @@ def with_variants(prompts: Sequence[Prompt], kinds: Sequence[str], seed: int) ->
                 f"The prompt {one.text!r:.60} has the group {one.group!r}, which is that of the"
                 " variants of prompts.",
                 "Give the group another name.",
+                code="prompts-29",
             )
     made = [
         Prompt(f"{one.id}{MARK}{kind}", text, kind)

@@ -79,6 +79,7 @@ def refuse_known(path: str) -> None:
             " evalkit.",
             f"Get {suite.published} from {suite.address} (licence: {suite.licence}) and give that:"
             " `--prompts FILE`.",
+            code="prompts-30",
         )
 
 

@@ -33,7 +33,9 @@ def table(text: str, path: Path) -> Iterator[Numbered]:
         header = [column.strip() for column in next(rows)]
         if len({name.lower() for name in header}) < len(header):
             raise EvalkitError(
-                f"{path} has the columns {', '.join(header)}; expected each column once.", FORMATS
+                f"{path} has the columns {', '.join(header)}; expected each column once.",
+                FORMATS,
+                code="prompts-31",
             )
         for row in rows:
             place = f"line {rows.line_num}"
@@ -49,12 +51,16 @@ def table(text: str, path: Path) -> Iterator[Numbered]:
                 row = [_unquoted(field) for field in row]
             if len(row) != len(header):
                 raise EvalkitError(
-                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.", hint
+                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.",
+                    hint,
+                    code="prompts-32",
                 )
             yield Numbered(place, dict(zip(header, row, strict=True)))
     except csv.Error as error:
         raise EvalkitError(
-            f"Line {rows.line_num} of {path} is not a valid table: {error}.", FORMATS
+            f"Line {rows.line_num} of {path} is not a valid table: {error}.",
+            FORMATS,
+            code="prompts-33",
         ) from error
 
 
@@ -73,6 +79,7 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
         raise EvalkitError(
             f"{path} needs pyarrow, which is not installed.",
             "Type in the clone of evalkit: `pip install '.[datasets]'`.",
+            code="prompts-34",
         ) from error
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
@@ -88,7 +95,9 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
         if size > FILE_LIMIT or len(rows) > LINES_LIMIT:
             raise ValueError(f"over {FILE_LIMIT >> 20} MiB of text or {LINES_LIMIT:,} rows")
     except (OSError, ValueError, NotImplementedError, MemoryError) as error:  # of pyarrow
-        raise EvalkitError(f"{path} is not a readable parquet file: {error}.", FORMATS) from error
+        raise EvalkitError(
+            f"{path} is not a readable parquet file: {error}.", FORMATS, code="prompts-35"
+        ) from error
     return (Numbered(f"row {number}", row) for number, row in enumerate(rows, 1))
 
 

@@ -39,12 +39,13 @@ def read_text(path: Path, kind: str = "prompts file") -> str:
         raise EvalkitError(
             f"There is no {kind} {path!s:.200}.",
             "Check the path, or list the files in its folder.",
+            code="prompts-36",
         )
     try:
         data = read_limited(path, FILE_LIMIT)
     except OSError as error:
         raise EvalkitError(
-            f"The {kind} {path} cannot be read: {error.strerror}.", FORMATS
+            f"The {kind} {path} cannot be read: {error.strerror}.", FORMATS, code="prompts-37"
         ) from error
     found = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -54,12 +55,14 @@ def read_text(path: Path, kind: str = "prompts file") -> str:
             f"The {kind} {path} is {found or 'a binary file (it contains NUL bytes)'}; "
             "expected UTF-8 text.",
             FORMATS,
+            code="prompts-38",
         )
     data = data.removeprefix(BYTE_ORDER_MARK)
     if (lines := data.count(b"\n")) > LINES_LIMIT:
         raise EvalkitError(
             f"The {kind} {path} has {lines:,} lines; expected at most {LINES_LIMIT:,}.",
             FORMATS,
+            code="prompts-39",
         )
     text = decode_text(data, str(path))
     if path.suffix.lower() != ".json":  # a COCO file is one line
@@ -69,9 +72,12 @@ def read_text(path: Path, kind: str = "prompts file") -> str:
                     f"Line {number} of {path} has {len(line)} bytes; expected at most "
                     f"{LINE_LIMIT}.",
                     FORMATS,
+                    code="prompts-40",
                 )
     if not text.strip():
-        raise EvalkitError(f"The {kind} {path} is empty; expected at least one line.", FORMATS)
+        raise EvalkitError(
+            f"The {kind} {path} is empty; expected at least one line.", FORMATS, code="prompts-41"
+        )
     return text
 
 
@@ -85,6 +91,7 @@ def decode_text(content: bytes, label: str) -> str:
         raise EvalkitError(
             f"Line {line} of {label} is not valid UTF-8.",
             "Convert the file, for example with `iconv -t UTF-8`.",
+            code="prompts-42",
         ) from error
 
 
@@ -118,15 +125,20 @@ def parse_json(text: str, place: str, hint: str = FORMATS) -> Any:
             raise EvalkitError(
                 f"{place} has the key {twice!r:.100} twice in one object; expected each key once.",
                 "Give each entry a key of its own, or write a list.",
+                code="prompts-43",
             )
         return values
 
     if (values := sum(map(text.count, ",[{"))) > VALUES_LIMIT:
         raise EvalkitError(
-            f"{place} has about {values:,} values; expected at most {VALUES_LIMIT:,}.", hint
+            f"{place} has about {values:,} values; expected at most {VALUES_LIMIT:,}.",
+            hint,
+            code="prompts-44",
         )
     try:
         return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "") or str(error)
-        raise EvalkitError(f"{place} is not valid JSON: {reason}.", hint) from error
+        raise EvalkitError(
+            f"{place} is not valid JSON: {reason}.", hint, code="prompts-45"
+        ) from error

@@ -42,6 +42,7 @@ def flipped(
         raise EvalkitError(
             f"{unclear}.",
             "Correct that file, or confirm both with `--reversed-scales keep`.",
+            code="rate-1",
         )
     against = reversed_sides(scores)
     reasons = {

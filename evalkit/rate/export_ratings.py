@@ -43,16 +43,21 @@ def rate_export(
     run = Run(path)
     run.prompts()  # raises if it is not a run
     if format not in ("csv", "json"):
-        raise EvalkitError(f"The format is {format!r}; expected csv or json.", "Change --format.")
+        raise EvalkitError(
+            f"The format is {format!r}; expected csv or json.", "Change --format.", code="rate-2"
+        )
     if spreadsheet and format != "csv":
         raise EvalkitError(
-            "JSON is not opened as a spreadsheet.", "Leave out --spreadsheet, or use csv."
+            "JSON is not opened as a spreadsheet.",
+            "Leave out --spreadsheet, or use csv.",
+            code="rate-3",
         )
     ratings = ratings_of(run, history=history)
     if not ratings:
         raise EvalkitError(
             f"{run.path} has no ratings.",
             "Import some with `evalkit rate import` first; see docs/ratings/imports.md.",
+            code="rate-4",
         )
     if format == "csv":
         text = "\ufeff" * spreadsheet + _csv(ratings, spreadsheet)

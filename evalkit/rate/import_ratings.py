@@ -79,6 +79,7 @@ def parse_rename(texts: Sequence[str]) -> dict[str, str]:
             raise EvalkitError(
                 f"The new name of a model is {text!r}; expected NAME=LABEL.",
                 "For example `--rename SDXL=sdxl`.",
+                code="rate-8",
             )
         found[name.strip()] = label.strip()
     return found
@@ -157,6 +158,7 @@ def rate_import(
             f"{place.rejected_path} lists what was left out."
             if left_out or problems
             else "Export them again, with a row for each answer.",
+            code="rate-9",
         )
     new = _store(place, resolved.studies, fresh)
     write_excluded(place, barred)
@@ -196,7 +198,7 @@ def _check_options(
         ("on_bad", on_bad, "refuse or skip", on_bad in ("refuse", "skip")),
     ):
         if not good:
-            raise EvalkitError(f"{name} is {value!r}; expected {expected}.")
+            raise EvalkitError(f"{name} is {value!r}; expected {expected}.", code="rate-10")
 
 
 def _read_all(
@@ -248,6 +250,7 @@ def _wanted(
         raise EvalkitError(
             f"The files name the studies {', '.join(sorted(named))}; expected one.",
             "Leave out --study, and each keeps its name.",
+            code="rate-11",
         )
     wanted: dict[Path, list[Answer]] = {path: [] for path in readings}
     for path, reading in readings.items():
@@ -304,6 +307,7 @@ def _refuse_problems(
         f"{_values(len(problems))}{of} cannot be imported, and nothing was; {run.rejected_path}"
         " lists them.",
         f"Correct them, or import the rest with --on-bad skip.{_comments(readings, made)}",
+        code="rate-12",
     )
 
 

@@ -59,6 +59,7 @@ class Names:
                 raise EvalkitError(
                     f"{name!r} is renamed to {label!r}, which is not a model of {run.path}.",
                     did_you_mean(label, self.models),
+                    code="rate-24",
                 )
         self.prompts = run.prompts()
         self.ids = {prompt.id for prompt in self.prompts}

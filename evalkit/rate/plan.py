@@ -83,7 +83,7 @@ def rate_plan(
         if not good:
             given = {"effect": effect, "models": models, "raters": raters, "power": power,
                      "raters_per_prompt": raters_per_prompt, "tie_share": tie_share}  # fmt: skip
-            raise EvalkitError(f"{name} is {given[name]}; expected {expected}.")
+            raise EvalkitError(f"{name} is {given[name]}; expected {expected}.", code="rate-25")
     pairs = math.comb(models, 2)
     variances, source = _assumed(mode, effect, tie_share), "variances from experience"
     if path is not None:
@@ -144,6 +144,7 @@ def _of_pilot(run: Run, mode: str) -> tuple[Variances, str]:
         raise EvalkitError(
             f"{run.path} has no {mode} ratings of at least two raters on the same prompts.",
             "Leave out --path to plan from experience.",
+            code="rate-26",
         )
     parts = np.array(found).mean(axis=0)
     return Variances(*(max(0.0, float(part)) for part in parts)), f"variances of {run.path}"

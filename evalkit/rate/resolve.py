@@ -219,14 +219,18 @@ def _refuse_mixture(group: Sequence[Found]) -> None:
     found = mixed_scales(scores)
     if found:
         raise EvalkitError(
-            f"{found}.", "Correct them, or import them one after the other with --scale."
+            f"{found}.",
+            "Correct them, or import them one after the other with --scale.",
+            code="rate-27",
         )
     stated = {item.answer.question for item in group if item.answer.options}
     few = lonely([score for score in scores if score.question not in stated], USUAL)
     if few:
         without, all_of_it = few.scales
         raise EvalkitError(
-            f"{few.sentence}.", f"State it: `--scale {without}` or `--scale {all_of_it}`."
+            f"{few.sentence}.",
+            f"State it: `--scale {without}` or `--scale {all_of_it}`.",
+            code="rate-28",
         )
 
 
@@ -251,6 +255,7 @@ def _refuse_shift(study: Study, group: Sequence[Found]) -> None:
                 f" {max(values):g}; the scale of the study {study.study} is {low:g} to"
                 f" {low + len(anchors) - 1:g}.",
                 f"If they are on a scale of {used}, say so: `--scale {used}`.",
+                code="rate-29",
             )
 
 

@@ -146,6 +146,7 @@ def scale_of(
             f" {', '.join(map(repr, found))}, that are not the words of a known scale.",
             f"If they are comments, leave them out: `--ignore {name}`. Else write a study file with"
             " these words as anchors, and name it with --study.",
+            code="rate-30",
         )
     low, high = min(numbers), max(numbers)
     if (low, high) not in USUAL:
@@ -153,6 +154,7 @@ def scale_of(
             f"The answers to {name} in {files} are from {low:g} to {high:g}, which does not say"
             " which scale was used.",
             "State it, for example `--scale 1-5`.",
+            code="rate-31",
         )
     return Question(name, text, tuple(map(str, range(int(low), int(high) + 1))))
 
@@ -166,5 +168,6 @@ def parse_scale(text: str) -> tuple[int, int] | None:
         raise EvalkitError(
             f"The scale is {text!r}; expected its lowest and its highest value.",
             "For example `--scale 1-5`.",
+            code="rate-32",
         )
     return int(found[1]), int(found[2])

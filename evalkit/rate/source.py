@@ -76,11 +76,15 @@ def read_source(path: Path) -> Source:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no file can have this name"
         raise EvalkitError(
-            f"{path} cannot be read: {reason}.", "Check the path and its permissions."
+            f"{path} cannot be read: {reason}.",
+            "Check the path and its permissions.",
+            code="rate-57",
         ) from error
     text, notes = _decoded(data, path)
     if not text.strip():
-        raise EvalkitError(f"{path} is empty; expected ratings.", "Export it again.")
+        raise EvalkitError(
+            f"{path} is empty; expected ratings.", "Export it again.", code="rate-58"
+        )
     if text.lstrip()[:1] in ("[", "{"):
         return _json(text, path, notes)
     return _table(text, path, notes)
@@ -90,7 +94,9 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     """The text of a file and what to say about its encoding."""
     kind = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), "")
     if kind:
-        raise EvalkitError(f"{path} is {kind}; expected a table as text, or JSON.", _SAVE)
+        raise EvalkitError(
+            f"{path} is {kind}; expected a table as text, or JSON.", _SAVE, code="rate-59"
+        )
     encoding, note = "utf-8-sig", ()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
@@ -103,10 +109,12 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
             text = data.decode("cp1252")
         except UnicodeDecodeError as error:
             raise EvalkitError(
-                f"{path} is neither UTF-8, UTF-16 nor Windows-1252 text.", _SAVE
+                f"{path} is neither UTF-8, UTF-16 nor Windows-1252 text.", _SAVE, code="rate-60"
             ) from error
     if encoding != "utf-8-sig" or "\0" in text:
-        raise EvalkitError(f"{path} is a binary file; expected a table as text, or JSON.", _SAVE)
+        raise EvalkitError(
+            f"{path} is a binary file; expected a table as text, or JSON.", _SAVE, code="rate-61"
+        )
     return text, (f"{path.name} is not UTF-8; it is read as Windows-1252.",)
 
 
@@ -120,7 +128,9 @@ def _json(text: str, path: Path, notes: tuple[str, ...]) -> Source:
             reason = getattr(error, "msg", None) or str(error)
             line = getattr(error, "lineno", 1)
             raise EvalkitError(
-                f"Line {line} of {path} is not valid JSON: {reason}.", "Export the file again."
+                f"Line {line} of {path} is not valid JSON: {reason}.",
+                "Export the file again.",
+                code="rate-62",
             ) from error
         return Source(path, rows, notes=notes)
     if isinstance(value, dict):
@@ -166,6 +176,7 @@ def _table(text: str, path: Path, notes: tuple[str, ...]) -> Source:
         raise EvalkitError(
             f"{path} has the column {found} more than once, or a column without a name.",
             "Give each column a name of its own.",
+            code="rate-63",
         )
     rows: list[Row] = []
     problems: list[Problem] = []
@@ -206,5 +217,6 @@ def _records(text: str, delimiter: str, path: Path) -> list[tuple[str, list[str]
         raise EvalkitError(
             f"The record at line {start} of {path} is not valid CSV: {error}.",
             "Look for a quotation mark that is not closed.",
+            code="rate-64",
         ) from error
     return records

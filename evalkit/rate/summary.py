@@ -34,6 +34,7 @@ def rate_summary(path: os.PathLike[str] | str) -> list[PollSummary]:
             f"{run.path} has no ratings.",
             f"Collect them with `evalkit rate serve {shlex.quote(str(run.path))}`, or import them"
             f" with `evalkit rate import FILE --run {shlex.quote(str(run.path))}`.",
+            code="rate-65",
         )
     if not run.is_scored:
         command = f"evalkit score {shlex.quote(str(run.path))}"

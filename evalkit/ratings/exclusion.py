@@ -72,16 +72,21 @@ def read_excluded(run: Run) -> dict[str, str]:
         rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "it is not CSV in UTF-8"
-        raise EvalkitError(f"{path} cannot be read: {reason}.", _EXAMPLE) from error
+        raise EvalkitError(
+            f"{path} cannot be read: {reason}.", _EXAMPLE, code="ratings-1"
+        ) from error
     if rows and [name.strip().lower() for name in rows[0]] != list(_EXCLUDED):
         raise EvalkitError(
-            f"{path} begins with {','.join(rows[0])[:80]!r}; expected rater,reason.", _EXAMPLE
+            f"{path} begins with {','.join(rows[0])[:80]!r}; expected rater,reason.",
+            _EXAMPLE,
+            code="ratings-2",
         )
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(_EXCLUDED) or not all(cell.strip() for cell in row):
             raise EvalkitError(
                 f"Row {number} of {path} is {','.join(row)[:80]!r}; expected a rater and a reason.",
                 _EXAMPLE,
+                code="ratings-3",
             )
         found[rater_id(row[0].strip())] = row[1].strip()
     return found

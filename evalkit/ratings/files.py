@@ -71,6 +71,7 @@ def append_ratings(path: Path, ratings: Iterable[Rating]) -> None:
         raise EvalkitError(
             f"Could not write {path}: {error.strerror}.",
             remedy(error, "use a copy of the folder") + " Then do the same again.",
+            code="ratings-4",
         ) from error
 
 
@@ -80,7 +81,9 @@ def to_line(rating: Rating) -> str:
     csv.writer(text, lineterminator="\n").writerow([getattr(rating, name) for name in COLUMNS])
     line = text.getvalue()
     if "\n" in line[:-1] or "\r" in line:
-        raise EvalkitError(f"An answer of {rating.rater} has a line break in a field.")
+        raise EvalkitError(
+            f"An answer of {rating.rater} has a line break in a field.", code="ratings-5"
+        )
     return line
 
 
@@ -121,6 +124,7 @@ def read_ratings(path: Path) -> tuple[list[Rating], list[Damaged]]:
                 raise EvalkitError(
                     f"{path} begins with {line[:80]!r}; expected the columns {HEADER}.",
                     "Move the file out of the folder, then take it in with `evalkit rate import`.",
+                    code="ratings-6",
                 )
             if not ended:
                 raise ValueError("the line was cut short")
@@ -136,7 +140,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bool]]:
         parts = path.read_bytes().split(b"\n")
     except OSError as error:
         raise EvalkitError(
-            f"{path} cannot be read: {error.strerror}.", "Check its permissions."
+            f"{path} cannot be read: {error.strerror}.", "Check its permissions.", code="ratings-7"
         ) from error
     for number, part in enumerate(parts, 1):
         line = part.removesuffix(b"\r").decode("utf-8", "replace")

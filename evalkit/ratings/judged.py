@@ -217,4 +217,5 @@ def refuse_other_judge(run: Run, study: str, judge: Judge, known: Judge) -> None
                 f"The study {study!r} of {run.path} is judged by another judge: its {name} is"
                 f" {old!r}, not {new!r}.",
                 "Answers of two judges are not mixed. Give this one a study: `--study NAME`.",
+                code="ratings-8",
             )

@@ -57,6 +57,7 @@ def refuse_other_design(study: Study, known: Study, subject: str) -> None:
                 f"{subject} exists with another design: {item.name} is {shown(old)}, not"
                 f" {shown(new)}.",
                 "A study never changes. Give the new design another name: `--study NAME`.",
+                code="ratings-9",
             )
 
 
@@ -65,18 +66,21 @@ def read_study(run: Run, name: str) -> Study:
     path = run.study_path(name)
     if not NAME.fullmatch(name) or not os.path.lexists(path):
         known = [file.stem for file in sorted(run.ratings_path.glob("*.toml"))]
-        raise EvalkitError(f"{run.path} has no study {name!r}.", did_you_mean(name, known))
+        raise EvalkitError(
+            f"{run.path} has no study {name!r}.", did_you_mean(name, known), code="ratings-10"
+        )
     try:
         text = read_utf8(path)
     except OSError as error:
         raise EvalkitError(
-            f"{path} cannot be read: {error.strerror}.", "Restore the file."
+            f"{path} cannot be read: {error.strerror}.", "Restore the file.", code="ratings-11"
         ) from error
     study = from_toml(text, str(path))
     if study.study != name:
         raise EvalkitError(
             f"{path} holds the study {study.study!r}; expected {name!r}.",
             "The name of the file is the name of the study.",
+            code="ratings-12",
         )
     return study
 
@@ -91,14 +95,18 @@ def from_toml(text: str, source: str = "the study") -> Study:
     try:
         values = parse_toml(text)
     except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"{source} is not valid TOML: {error}.", EXAMPLE) from error
+        raise EvalkitError(
+            f"{source} is not valid TOML: {error}.", EXAMPLE, code="ratings-13"
+        ) from error
     return from_values(values, source)
 
 
 def from_values(values: Any, source: str) -> Study:
     """The study of a table of TOML or JSON, as `from_toml`."""
     if not isinstance(values, Mapping):
-        raise EvalkitError(f"{source} is {shown(values)}; expected a table.", EXAMPLE)
+        raise EvalkitError(
+            f"{source} is {shown(values)}; expected a table.", EXAMPLE, code="ratings-14"
+        )
     study = _made(Study, values, source)
     check_study(study, source)
     return study
@@ -141,7 +149,9 @@ def check_study(study: Study, source: str = "The study") -> None:
     ):
         if not good:
             found = shown(getattr(study, name))
-            raise EvalkitError(f"{source} has {name} = {found}; expected {expected}.", EXAMPLE)
+            raise EvalkitError(
+                f"{source} has {name} = {found}; expected {expected}.", EXAMPLE, code="ratings-15"
+            )
 
 
 def _made(kind: type[Made], values: Mapping[str, Any], source: str) -> Made:
@@ -149,14 +159,18 @@ def _made(kind: type[Made], values: Mapping[str, Any], source: str) -> Made:
     types = get_type_hints(kind)
     for key in values:
         if key not in types:
-            raise EvalkitError(f"{source} has the unknown key {key!r}.", did_you_mean(key, types))
+            raise EvalkitError(
+                f"{source} has the unknown key {key!r}.",
+                did_you_mean(key, types),
+                code="ratings-16",
+            )
     try:
         return kind(
             **{key: _value(types[key], value, key, source) for key, value in values.items()}
         )
     except TypeError as error:  # a key without a default is missing
         missing = [item.name for item in fields(kind) if item.name not in values]
-        raise EvalkitError(f"{source} has no {missing[0]}.", EXAMPLE) from error
+        raise EvalkitError(f"{source} has no {missing[0]}.", EXAMPLE, code="ratings-17") from error
 
 
 def _value(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -174,7 +188,11 @@ def _value(kind: Any, value: Any, key: str, source: str) -> Any:
     kind = str if kind == Mode else kind
     if type(value) is kind or (kind is float and type(value) is int):
         return value
-    raise EvalkitError(f"{source} has {key} = {shown(value)}; expected {_EXPECTED[kind]}.", EXAMPLE)
+    raise EvalkitError(
+        f"{source} has {key} = {shown(value)}; expected {_EXPECTED[kind]}.",
+        EXAMPLE,
+        code="ratings-18",
+    )
 
 
 def _distinct(names: Any) -> bool:

@@ -125,4 +125,5 @@ def read_summaries(run: Run) -> list[PollSummary]:
         raise EvalkitError(
             f"{run.summary_path} is damaged, or was written by another version of evalkit.",
             f"Write it again with `evalkit rate summary {shlex.quote(str(run.path))}`.",
+            code="ratings-19",
         ) from error

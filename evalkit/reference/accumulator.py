@@ -58,6 +58,7 @@ class Accumulator:
             raise EvalkitError(
                 f"The encoder {self.encoder.name} returned features that are not finite.",
                 "Its weights are damaged.",
+                code="reference-1",
             )
 
     @property
@@ -79,6 +80,7 @@ class Accumulator:
                     f"The encoder {self.encoder.name} has features above 65504, the largest number"
                     " of float16.",
                     "Build the reference without --compact.",
+                    code="reference-2",
                 )
             return {"n": pool.count, "features": rounded.numpy()}
         arrays: dict[str, Any] = {
@@ -109,6 +111,7 @@ class Accumulator:
                 f"The encoder {self.encoder.name!r} has no 'pool' features; expected those that"
                 " distances are measured on.",
                 "See docs/plugins/encoder.md.",
+                code="reference-3",
             )
         for name in values:
             self._blocks.setdefault(name, []).append(values[name])

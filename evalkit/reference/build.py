@@ -168,6 +168,7 @@ def _build(
         raise EvalkitError(
             f"Found {len(valid)} images for the reference {name!r}; expected at least 2.",
             "Give more images.",
+            code="reference-4",
         )
     for accumulator in accumulators:
         accumulator.finish()
@@ -270,6 +271,7 @@ def _encoders(spec: str, device: str) -> list[Encoder]:
                 f"The encoder {encoder.name} compares images of one prompt; a reference has no "
                 "prompts.",
                 "Leave it out.",
+                code="reference-5",
             )
     return encoders
 

@@ -47,6 +47,7 @@ def read_card(folder: Path) -> Card:
         raise EvalkitError(
             f"The card of the reference in {folder} cannot be read: {error!r}.",
             "Build the reference again.",
+            code="reference-6",
         ) from error
 
 

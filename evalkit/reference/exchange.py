@@ -55,7 +55,9 @@ def reference_import(
     """
     path = Path(file)
     if not path.is_file():
-        raise EvalkitError(f"There is no file {path}.", "Give a file of statistics.")
+        raise EvalkitError(
+            f"There is no file {path}.", "Give a file of statistics.", code="reference-7"
+        )
     found = _with_encoder(path, encoder)
     folder, digest = Path(out) if out is not None else user_folder() / name, file_sha256(path)
     facts = []
@@ -95,6 +97,7 @@ def _with_encoder(path: Path, encoder: str) -> list[Statistics]:
         raise EvalkitError(
             f"The statistics in {path} were made with {conventions}, not with {encoder}.",
             "Omit --encoder.",
+            code="reference-8",
         )
     found = [replace(item, convention=item.convention or encoder) for item in found]
     for item in found:
@@ -103,12 +106,14 @@ def _with_encoder(path: Path, encoder: str) -> list[Statistics]:
                 f"{path} does not state the encoder that it was made with.",
                 "Name it with --encoder: inception (TensorFlow's resize), inception-torch "
                 "(pytorch-fid), ...",
+                code="reference-9",
             )
         if " " in item.convention or "/" in item.convention:
             raise EvalkitError(
                 f"The statistics in {path} were made with {item.convention}; no encoder of "
                 "evalkit follows that convention.",
                 "Build a reference from the images.",
+                code="reference-10",
             )
         foreign.check_dimension(item, path)
     return found
@@ -156,7 +161,11 @@ def reference_export(
             folder.
     """
     if format not in _FORMATS:
-        raise EvalkitError(f"There is no format {format!r}.", f"Formats: {', '.join(_FORMATS)}.")
+        raise EvalkitError(
+            f"There is no format {format!r}.",
+            f"Formats: {', '.join(_FORMATS)}.",
+            code="reference-11",
+        )
     tool, folder = _FORMATS[format], find(name_or_path)
     files = sorted(folder.glob("*.npz")) if folder.is_dir() else [folder]
     held = {item.convention or encoder: item for path in files for item in foreign.read(path)}
@@ -166,16 +175,21 @@ def reference_export(
         found = f"The reference {name_or_path!r} has {', '.join(sorted(held)) or 'no encoder'}"
         if fitting:
             raise EvalkitError(
-                f"{found}; several of them fit {format}.", "Select one of them with --encoder."
+                f"{found}; several of them fit {format}.",
+                "Select one of them with --encoder.",
+                code="reference-12",
             )
         raise EvalkitError(
             f"{found}; {format} needs {' or '.join(tool.encoders)}.",
             "Build the reference again with such an encoder.",
+            code="reference-13",
         )
     item = held[fitting[0]]
     if "pool" not in item.moments:
         raise EvalkitError(
-            f"The reference {name_or_path!r} has features but no moments.", "Build it again."
+            f"The reference {name_or_path!r} has features but no moments.",
+            "Build it again.",
+            code="reference-14",
         )
     target = Path(out or ".")
     if target.is_dir():
@@ -215,6 +229,7 @@ def _write_adm(path: Path, item: Statistics) -> list[Path]:
             "A file of ADM needs moments of spatial features; this reference has none.",
             "Build it again with an encoder that has them (inception), or use "
             "`--format pytorch-fid`.",
+            code="reference-15",
         )
     return [_savez(path, **_mu_sigma(item, "pool"), **_mu_sigma(item, "spatial"))]
 

@@ -87,6 +87,7 @@ def find(name_or_path: str) -> Path:
     raise EvalkitError(
         f"There is no reference {name_or_path!r}.",
         f"{hint} Or build one: `evalkit reference build IMAGES`.",
+        code="reference-16",
     )
 
 
@@ -97,6 +98,7 @@ def reference_show(name_or_path: str) -> str:
         raise EvalkitError(
             f"{folder} is a file and has no card.",
             f"To make it a reference: `evalkit reference import {folder} --name NAME`.",
+            code="reference-17",
         )
     read_card(folder)  # a damaged card is an error
     return (folder / "card.toml").read_text(encoding="utf-8")
@@ -127,6 +129,7 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
             f"The reference {name_or_path!r} has no statistics for the encoder {encoder.name}.",
             f"It has: {names}. To build them: `evalkit reference build IMAGES --encoders "
             f"{encoder.name}`.",
+            code="reference-18",
         )
     held = foreign.read(path)
     found = next((item for item in held if item.convention in (encoder.name, "")), None)
@@ -137,6 +140,7 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
             f"{encoder.name}.",
             f"Use `--encoders {held[0].convention}`, or statistics that were made with "
             f"{encoder.name}.",
+            code="reference-19",
         )
     fingerprint = found.meta.get("fingerprint", "")
     if fingerprint not in ("", encoder.fingerprint):
@@ -145,6 +149,7 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
             f"{encoder.name} is {encoder.fingerprint}.",
             f"Build it again with this encoder: `evalkit reference build IMAGES --encoders "
             f"{encoder.name}`.",
+            code="reference-20",
         )
     wanted, pool = foreign.DIMENSIONS.get(encoder.name), found.moments.get("pool")
     if pool is not None and wanted is not None and len(pool.mean) != wanted:
@@ -152,6 +157,7 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
             f"The reference {name_or_path!r} has {len(pool.mean)} dimensions; the encoder "
             f"{encoder.name} has {wanted}.",
             "It was made with another encoder.",
+            code="reference-21",
         )
     return Reference(
         name=found.meta.get("name", path.stem if folder.is_file() else folder.name),
@@ -175,7 +181,11 @@ def _check_folder(folder: Path) -> None:
     else:
         what = "a folder without statistics"
         hint = "To list the references: `evalkit reference list`."
-    raise EvalkitError(f"{folder} is {what}; expected card.toml and <encoder>.npz files.", hint)
+    raise EvalkitError(
+        f"{folder} is {what}; expected card.toml and <encoder>.npz files.",
+        hint,
+        code="reference-22",
+    )
 
 
 def _missing_facts(found: Statistics) -> str:

@@ -110,7 +110,11 @@ def read(path: Path) -> list[Statistics]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         found = what_is(path) or "not readable"
-        raise EvalkitError(f"{path} is {found}; expected a known file of statistics.", EXPECTED)
+        raise EvalkitError(
+            f"{path} is {found}; expected a known file of statistics.",
+            EXPECTED,
+            code="reference-23",
+        )
     check_suffix(path)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
@@ -119,7 +123,7 @@ def read(path: Path) -> list[Statistics]:
         # numpy advises to load what may run code.
         objects = "an array of it holds Python objects" if "allow_pickle" in str(error) else error
         raise EvalkitError(
-            f"The reference file {path} cannot be read: {objects}.", EXPECTED
+            f"The reference file {path} cannot be read: {objects}.", EXPECTED, code="reference-24"
         ) from error
     for item in found:
         for feature, part in item.moments.items():
@@ -129,6 +133,7 @@ def read(path: Path) -> list[Statistics]:
                 raise EvalkitError(
                     f"The {feature} features in {path} are not all finite.",
                     "Create the file again.",
+                    code="reference-25",
                 )
         check_dimension(item, path)
     return found
@@ -148,10 +153,14 @@ def check(part: Moments, place: str) -> None:
     mean, cov = part.mean, part.cov
     shapes = f"{place} has mu {list(mean.shape)} and sigma {list(cov.shape)}"
     if mean.ndim != 1 or len(mean) == 0 or cov.shape != (len(mean), len(mean)):
-        raise EvalkitError(f"{shapes}; expected finite [D] and [D, D].", "Build it again.")
+        raise EvalkitError(
+            f"{shapes}; expected finite [D] and [D, D].", "Build it again.", code="reference-26"
+        )
     if not bool(torch.isfinite(cov).all() and torch.isfinite(mean).all()):
         raise EvalkitError(
-            f"{shapes} that are not all finite; expected finite [D] and [D, D].", "Build it again."
+            f"{shapes} that are not all finite; expected finite [D] and [D, D].",
+            "Build it again.",
+            code="reference-27",
         )
     largest = float(cov.abs().max())
     off = float((cov - cov.T).abs().max())
@@ -159,6 +168,7 @@ def check(part: Moments, place: str) -> None:
         raise EvalkitError(
             f"The covariance in {place} is not symmetric (off by {off:.3g}).",
             "It is damaged, or not a covariance.",
+            code="reference-28",
         )
     # Rounding (also to float32) leaves eigenvalues slightly below 0. The shift makes Cholesky
     # accept these, but no clearly negative eigenvalue.
@@ -171,6 +181,7 @@ def check(part: Moments, place: str) -> None:
             raise EvalkitError(
                 f"The covariance in {place} has a negative variance ({lowest:.3g}).",
                 "It is damaged, or not a covariance.",
+                code="reference-29",
             )
 
 
@@ -185,6 +196,7 @@ def check_dimension(item: Statistics, path: Path) -> None:
         raise EvalkitError(
             f"{path} has {wrong} dimensions; {item.convention} has {dimension}.",
             "It was made with another encoder.",
+            code="reference-30",
         )
 
 
@@ -204,11 +216,13 @@ def _npz(path: Path) -> list[Statistics]:
             raise EvalkitError(
                 f"{path} contains images and no statistics (mu, sigma).",
                 f"To compute them: `evalkit reference build {path}`.",
+                code="reference-31",
             )
         if not {"mu", "sigma"} <= keys:
             raise EvalkitError(
                 f"{path} contains {', '.join(sorted(keys)) or 'nothing'}; expected mu and sigma.",
                 EXPECTED,
+                code="reference-32",
             )
         found = {"pool": moments(file["mu"], file["sigma"])}
         if {"mu_s", "sigma_s"} <= keys:

@@ -32,7 +32,9 @@ def load(path: Path) -> Any:
     try:
         data = read_limited(path, SIZE_LIMIT)
     except OSError as error:
-        raise EvalkitError(f"The file {path} cannot be read: {error.strerror}.", HINT) from error
+        raise EvalkitError(
+            f"The file {path} cannot be read: {error.strerror}.", HINT, code="reference-33"
+        ) from error
     return loads(data, str(path))
 
 
@@ -48,7 +50,9 @@ def loads(data: bytes, place: str) -> Any:
                 raise pickle.UnpicklingError(f"it remembers a value as number {argument}")
         return _plain(_Unpickler(io.BytesIO(data)).load(), [VALUE_LIMIT], 0)
     except Exception as error:  # hostile and damaged pickles raise exceptions of any type
-        raise EvalkitError(f"The pickle {place} is not read: {error}.", HINT) from error
+        raise EvalkitError(
+            f"The pickle {place} is not read: {error}.", HINT, code="reference-34"
+        ) from error
 
 
 class _RecordedCall:

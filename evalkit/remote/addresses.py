@@ -109,6 +109,7 @@ def check_patterns(patterns: Sequence[str], place: str) -> tuple[str, ...]:
             raise EvalkitError(
                 f"{place} contains {pattern!r}; expected host names without scheme and path.",
                 "For example `images.example.com` or `*.example.com`.",
+                code="remote-1",
             )
     return tuple(patterns)
 

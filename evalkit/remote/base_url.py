@@ -21,15 +21,19 @@ def base_of(url: str, endpoint: str, example: str, query: str = "") -> Target:
         base = parse(url)
     except Forbidden as error:
         raise EvalkitError(
-            f"base_url is not usable: {error}; expected https://host/v1.", example
+            f"base_url is not usable: {error}; expected https://host/v1.", example, code="remote-2"
         ) from None
     if "?" in base.path or "#" in url:
         raise EvalkitError(
-            f"base_url {url.partition('?')[0]} has a query; expected none.", query or example
+            f"base_url {url.partition('?')[0]} has a query; expected none.",
+            query or example,
+            code="remote-3",
         )
     if base.path.rstrip("/").endswith(endpoint):
         raise EvalkitError(
-            f"base_url {url} is the endpoint; expected the part before {endpoint}.", example
+            f"base_url {url} is the endpoint; expected the part before {endpoint}.",
+            example,
+            code="remote-4",
         )
     return base
 
@@ -47,12 +51,15 @@ def key_for(name: str, base: Target, given: bool, hint: str) -> Key | None:
         return None
     if not name and given and not (host == "api.openai.com" or host.endswith(".openai.com")):
         raise EvalkitError(
-            f"The service {host} is not OpenAI; expected the option api_key_env.", hint
+            f"The service {host} is not OpenAI; expected the option api_key_env.",
+            hint,
+            code="remote-5",
         )
     key = read_key(name or "OPENAI_API_KEY", host)
     if base.origin.scheme == "http" and not local:
         raise EvalkitError(
             f"base_url is http, which would send {key.name} to {host} unencrypted; expected https.",
             "Or set api_key_env=none.",
+            code="remote-6",
         )
     return key

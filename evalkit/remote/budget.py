@@ -20,7 +20,9 @@ class Budget:
         self, most: float | None = None, spent: float = 0.0, option: str = "--max-cost"
     ) -> None:
         if most is not None and not 0 <= most < 1e9:
-            raise EvalkitError(f"max_cost is {most!r}; expected US dollars, 0 or more.")
+            raise EvalkitError(
+                f"max_cost is {most!r}; expected US dollars, 0 or more.", code="remote-7"
+            )
         self.option = option
         self.most, self.spent, self.reserved = most, spent, 0.0
 
@@ -45,4 +47,5 @@ class Budget:
             raise EvalkitError(
                 f"max_cost {self.most:g} needs a price, and the price of {model!r} is not known.",
                 hint,
+                code="remote-8",
             )

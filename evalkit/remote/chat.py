@@ -252,14 +252,18 @@ def _check(options: ChatOptions) -> None:
         ),
     ):
         if not good:
-            raise EvalkitError(f"{name} is {getattr(options, name)!r}; expected {expected}.")
+            raise EvalkitError(
+                f"{name} is {getattr(options, name)!r}; expected {expected}.", code="remote-9"
+            )
 
 
 def _parameters(options: ChatOptions) -> dict[str, Any]:
     """The fields of each request besides the model and the question."""
     extra = json_object(options.extra, """--extra '{"top_p": 1}'""")
     if taken := [name for name in _RESERVED if name in extra]:
-        raise EvalkitError(f"extra sets {taken[0]!r}, which evalkit sets.", "Leave it out.")
+        raise EvalkitError(
+            f"extra sets {taken[0]!r}, which evalkit sets.", "Leave it out.", code="remote-10"
+        )
     for name in ("max_tokens", "max_completion_tokens"):  # the estimate of the cost has the option
         limit = extra.get(name)
         if limit is not None and (type(limit) is not int or not 0 < limit <= options.max_tokens):
@@ -267,11 +271,14 @@ def _parameters(options: ChatOptions) -> dict[str, Any]:
                 f"extra sets {name} to {limit!r:.40}; expected a whole number from 1 to"
                 f" {options.max_tokens}, which is max_tokens.",
                 "Give a larger one with `--max-tokens` too.",
+                code="remote-11",
             )
     try:
         json.dumps(extra, allow_nan=False)
     except ValueError:
-        raise EvalkitError("extra has a number that is not finite.", "Leave it out.") from None
+        raise EvalkitError(
+            "extra has a number that is not finite.", "Leave it out.", code="remote-12"
+        ) from None
     own: dict[str, Any] = {"temperature": options.temperature, "seed": options.seed}
     own |= {} if "max_completion_tokens" in extra else {"max_tokens": options.max_tokens}
     return {name: value for name, value in (own | extra).items() if value is not None}

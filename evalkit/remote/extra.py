@@ -21,8 +21,8 @@ def json_object(
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"extra is not JSON: {error}.", hint) from None
+        raise EvalkitError(f"extra is not JSON: {error}.", hint, code="remote-13") from None
     if not isinstance(value, dict):
         found = type(value).__name__
-        raise EvalkitError(f"extra is a {found}; expected a JSON object.", hint)
+        raise EvalkitError(f"extra is a {found}; expected a JSON object.", hint, code="remote-14")
     return value

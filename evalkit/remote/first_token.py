@@ -84,7 +84,9 @@ class FirstTokens:
         option: str = "--set {}",
     ) -> None:
         if concurrency < 1:
-            raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.")
+            raise EvalkitError(
+                f"concurrency is {concurrency}; expected 1 or more.", code="remote-15"
+            )
         self.label, self._chat, self._path = chat.options.model, chat, journal
         self._again, self._option = retry_ambiguous, option
         self._without = False  # whether an answer had no probabilities
@@ -197,6 +199,7 @@ class FirstTokens:
             f"The model {self.label!r} of {self._chat.place} sends no token probabilities;"
             " expected logprobs with top_logprobs in its answers.",
             "Use a model and a service that send them, such as vLLM.",
+            code="remote-16",
         )
 
 

@@ -114,6 +114,7 @@ def read_key(name: str, used_by: str) -> Key:
             f"The name of the environment variable with the key for {used_by} is not valid; "
             "expected the NAME of a variable, such as OPENAI_API_KEY.",
             "Do not give the key itself as an option.",
+            code="remote-17",
         )
     value = os.environ.get(name, "").strip()
     if not value and _unneeded.get():
@@ -122,12 +123,14 @@ def read_key(name: str, used_by: str) -> Key:
         raise EvalkitError(
             f"The environment variable {name} with the key for {used_by} is not set.",
             f"Set it: `export {name}=…`.",
+            code="remote-18",
         )
     if not re.fullmatch(r"[!-~]{4,4096}", value):
         raise EvalkitError(
             f"The environment variable {name} is not a valid key; "
             "expected 4 to 4096 ASCII characters without spaces.",
             "Set it again.",
+            code="remote-19",
         )
     return Key(name, value)
 
@@ -140,6 +143,7 @@ def refuse_keys(options: Mapping[str, object], keys: Sequence[Key]) -> None:
                 raise EvalkitError(
                     f"The option {name} contains the key itself.",
                     f"The key is read from {key.name}; leave it out of the options.",
+                    code="remote-20",
                 )
 
 

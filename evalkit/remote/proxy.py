@@ -40,6 +40,7 @@ def proxy_for(origin: Origin) -> Proxy | None:
         raise EvalkitError(
             "HTTPS_PROXY is not the address of an HTTP proxy; expected http://host:port.",
             "Correct or unset it.",
+            code="remote-21",
         )
     headers: dict[str, str] = {}
     if parts.username:

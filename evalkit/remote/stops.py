@@ -17,7 +17,9 @@ _FAILURES_AT_START, _FAILURES_LATER = 6, 20
 
 def stopped(work: Work, reason: str, action: str = "Run", exit_code: int = 3) -> EvalkitError:
     hint = f"{action} the same command again to continue; finished {work.unit}s are kept."
-    return EvalkitError(f"{work.label} stopped: {reason.rstrip('.')}.", hint, exit_code)
+    return EvalkitError(
+        f"{work.label} stopped: {reason.rstrip('.')}.", hint, exit_code, code="remote-22"
+    )
 
 
 def after_answer(work: Work, answer: Answer, failures: int, reached: bool) -> EvalkitError | None:
@@ -63,6 +65,7 @@ def after_exception(work: Work, job: Job, error: BaseException | None) -> Evalki
         f"The model {work.label!r} failed on {job.name}: {type(error).__name__}: {error}.",
         "Fix the model, then run the same command again to continue with the missing"
         f" {work.unit}s.",
+        code="remote-23",
     )
     result.__cause__ = error
     return result

@@ -196,6 +196,7 @@ def read_facts(path: Path | str, scored: bool = True) -> Facts:
         raise EvalkitError(
             f"{run.path} has prompts but no images of any model.",
             "Generate images with `evalkit generate`.",
+            code="report-1",
         )
     records = {model: run.records(model) for model in models}
     config, protocol, (comparisons, pairs) = _config(run), run.protocol(), _compared(run, models)

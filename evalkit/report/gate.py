@@ -67,6 +67,7 @@ def gate(facts: Facts) -> Mapping[str, Any] | None:
         raise EvalkitError(
             f"{facts.run.gate_path} is damaged.",
             "Write it again with `evalkit gate`, or remove it.",
+            code="report-2",
         ) from error
 
 

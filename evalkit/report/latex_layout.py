@@ -53,7 +53,9 @@ def paper_of(name: str) -> Paper:
     if name not in PAPERS:
         hint = did_you_mean(name, PAPERS)
         raise EvalkitError(
-            f"There is no width {name!r}; expected one of {', '.join(PAPERS)}.", hint
+            f"There is no width {name!r}; expected one of {', '.join(PAPERS)}.",
+            hint,
+            code="report-3",
         )
     return PAPERS[name]
 

@@ -125,6 +125,7 @@ def _chosen(
             raise EvalkitError(
                 f"The run has no {kind} {name!r}; it has {', '.join(known)}.",
                 f"{did_you_mean(name, known)} Change `{option}`.".strip(),
+                code="report-4",
             )
     return list(dict.fromkeys(names)) or list(known)
 

@@ -62,6 +62,7 @@ class Images(Names):
                         f"{refusal} (shard {name.replace('-of-', '/')}); expected none beside"
                         f" {'the whole run' if whole else f'shard {shard}'}.",
                         "Wait until it ends, or stop it.",
+                        code="run_folder-1",
                     )
             yield
 
@@ -83,10 +84,12 @@ class Images(Names):
                     " unknown.",
                     "Restore the file, or write it again from the same prompts: `evalkit generate"
                     f" --prompts PROMPTS --out {shlex.quote(str(self.path))}`.",
+                    code="run_folder-2",
                 )
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",
+                code="run_folder-3",
             )
         with reading(self.prompts_path):
             # Not splitlines(): it would also split at U+2028, which a prompt may contain.
@@ -98,6 +101,7 @@ class Images(Names):
                 f"{self.prompts_path} has the id {most[0][0]!r:.80} {most[0][1]} times; expected an"
                 " id of its own for each prompt.",
                 "Restore the file, or start again in another folder.",
+                code="run_folder-4",
             )
         return prompts
 
@@ -117,6 +121,7 @@ class Images(Names):
                         f"{self.prompts_path} is missing, and the given prompts are not those of"
                         f" the images: {model!r} was given another prompt {record.prompt!r}.",
                         "Restore the file, or give the prompts of the run with `--prompts`.",
+                        code="run_folder-5",
                     )
         self.write_prompts(given)
 
@@ -140,6 +145,7 @@ class Images(Names):
                     f"{path} is missing, and the folder has images of a model.",
                     "Restore the file; or take the images into another run: `evalkit run --models"
                     f" {model} --prompts {prompts} --out NEW`; or remove the folder.",
+                    code="run_folder-6",
                 )
         return [label for _, label in sorted((note["order"], note["label"]) for note in notes)]
 
@@ -189,6 +195,7 @@ class Images(Names):
                 f"{path} is of the model {note['label']!r}, whose folder is images/{own}: the"
                 " folder was renamed or copied.",
                 f"Rename {folder} to {folder.with_name(own)}, or move it out of the run.",
+                code="run_folder-7",
             )
         return note
 
@@ -302,6 +309,7 @@ class Images(Names):
                     f"{self.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
                     f" {model!r} names: lines are missing.",
                     hint,
+                    code="run_folder-8",
                 )
             prompt = prompts[record.index]
             if prompt.id != record.prompt:
@@ -309,12 +317,14 @@ class Images(Names):
                     f"{self.prompts_path} has the prompt {prompt.id!r} where the manifest of"
                     f" {model!r} has {record.prompt!r}: the file has changed.",
                     hint,
+                    code="run_folder-9",
                 )
             if prompt.sha256 != record.prompt_sha256:
                 raise EvalkitError(
                     f"{self.prompts_path} has another text or group for the prompt {prompt.id!r}"
                     f" than when the manifest of {model!r} was written: the file has changed.",
                     hint,
+                    code="run_folder-10",
                 )
 
 

@@ -94,4 +94,8 @@ def reading(
 
 def damaged(path: Path, hint: str) -> EvalkitError:
     """The error on a file whose content is not what evalkit writes."""
-    return EvalkitError(f"{path} is damaged, or was written by another version of evalkit.", hint)
+    return EvalkitError(
+        f"{path} is damaged, or was written by another version of evalkit.",
+        hint,
+        code="run_folder-11",
+    )

@@ -68,7 +68,9 @@ class Results(Images):
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
         if not self.is_scored:
-            raise EvalkitError(f"{self.path} has no metrics.json.", self._score_again)
+            raise EvalkitError(
+                f"{self.path} has no metrics.json.", self._score_again, code="run_folder-12"
+            )
 
         def read(text: str) -> list[MetricRow]:
             return _rows(MetricRow, _versioned(text)["rows"])
@@ -93,7 +95,9 @@ class Results(Images):
 
         found = self._derived(self.flat_metrics_path, read)
         if found is None:  # a run of an earlier version
-            raise EvalkitError(f"{self.path} has no metrics.flat.json.", self._score_again)
+            raise EvalkitError(
+                f"{self.path} has no metrics.flat.json.", self._score_again, code="run_folder-13"
+            )
         return found
 
     def write_comparisons(self, comparisons: Comparisons | None) -> None:
@@ -224,6 +228,7 @@ class Results(Images):
             raise EvalkitError(
                 f"{self.protocol_path} does not state what the images were scored with.",
                 self._score_again,
+                code="run_folder-14",
             )
         return found
 
@@ -318,7 +323,7 @@ class Results(Images):
         known, name = self._checksums(), path.relative_to(self.path).as_posix()
         if not os.path.lexists(path):
             if known and name in known["files"]:
-                raise EvalkitError(f"{path} is missing.", self._score_again)
+                raise EvalkitError(f"{path} is missing.", self._score_again, code="run_folder-15")
             return None
         with reading(path, self._score_again):
             content = path.read_bytes()
@@ -328,6 +333,7 @@ class Results(Images):
                 f"{path} is not the file that belongs to the other results: it was edited, comes"
                 " from another run, or the scoring was stopped.",
                 self._score_again,
+                code="run_folder-16",
             )
         return found
 

@@ -91,6 +91,7 @@ class SceneDataset:
             raise EvalkitError(
                 f"There is no kind of scene {oversample!r} to oversample.",
                 f"Expected {', '.join(get_args(SceneKind))}, or nothing.",
+                code="scenes-1",
             )
         twice = torch.tensor([scene.kind == oversample for scene in self.scenes])
         return torch.arange(len(self)).repeat_interleave(1 + twice.long())

@@ -70,6 +70,7 @@ def encode(
             f"{run.path} is not a run folder.",
             "For other images use `evalkit score`, or take them into a run with `evalkit generate"
             " --models NAME=FOLDER`.",
+            code="score-11",
         )
     if workers is not None:
         del given["shard"], given["shards"]

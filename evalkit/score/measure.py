@@ -116,6 +116,7 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
             f"The metric {metric.name!r} returned a tensor of shape {tuple(result.shape)};"
             f" expected [] or [{len(evidence.clusters)}], one value per image.",
             "Correct the metric's function.",
+            code="score-12",
         )
     if not bool(torch.isfinite(result).all() and torch.isfinite(result.mean())):
         return Measurement(None, note="not measured: the value is not finite")
@@ -184,6 +185,7 @@ def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:
         raise EvalkitError(
             f"The metric {metric.name!r} returned a {made}; expected a tensor of real numbers.",
             "Correct the metric's function.",
+            code="score-13",
         )
     return made
 
@@ -220,6 +222,7 @@ def text(metric: Metric, field: str, inputs: Mapping[str, Any]) -> str:
             f"The metric {metric.name!r} returned a {type(result).__name__} from {field};"
             " expected a text.",
             "Correct the metric's function.",
+            code="score-14",
         )
     return result
 
@@ -243,6 +246,7 @@ def _inputs(metric: Metric, evidence: Evidence) -> dict[str, Any]:
             f"The answers of {evidence.encoder} have {known}; expected {feature!r}, the output of"
             f" the scorer {metric.scorer.name!r}.",
             "Give the scorer the output that its answers have.",
+            code="score-15",
         )
     if feature not in evidence.fake:
         raise NotMeasured(f"the encoder {evidence.encoder} has no {feature!r} features")
@@ -299,6 +303,7 @@ def _quickly(
             f"The metric {metric.name!r} returned a tensor of shape {tuple(values.shape)} from"
             f" {field}; expected [{count}], one value per {of}.",
             "Correct the metric's function.",
+            code="score-16",
         )
     return values
 

@@ -103,6 +103,7 @@ def _require_other_names(choice: Choice) -> None:
             raise EvalkitError(
                 f"{code} has the name {one.name!r}, which is evalkit's own; expected another name.",
                 "Change its attribute `name`: results say by it what they were measured with.",
+                code="score-17",
             )
 
 
@@ -118,7 +119,9 @@ def _require_any(found: Resources, named: Collection[str]) -> None:
     if asked and only and sum(map(len, reasons.values())) == len(asked):
         names = ", ".join(metric.name for metric in asked)
         said = (f"{', '.join(own)}: {why.removesuffix('.')}." for why, own in reasons.items())
-        raise EvalkitError(f"None of the named scorers can be measured: {names}.", " ".join(said))
+        raise EvalkitError(
+            f"None of the named scorers can be measured: {names}.", " ".join(said), code="score-18"
+        )
 
 
 def _reasons(found: Resources) -> dict[str, list[str]]:
@@ -158,7 +161,7 @@ def _named(scorer: str, error: EvalkitError) -> EvalkitError:
     """The error with the name of the scorer and a next step."""
     message = error.message if scorer in error.message else f"{scorer}: {error.message}"
     hint = f"Check the installation with `evalkit doctor`, or leave {scorer} out of the metrics."
-    return EvalkitError(message, error.hint or hint)
+    return EvalkitError(message, error.hint or hint, code=error.code)
 
 
 def blind_encoders(names: Iterable[str], bundled: bool) -> list[str]:

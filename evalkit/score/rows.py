@@ -99,6 +99,7 @@ def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float |
             f"The metric {metric.name!r} returned {value!r:.80} from baseline; expected a finite"
             " float or None.",
             "Correct the metric's function.",
+            code="score-19",
         )
     if value is None:
         return None, unknown

@@ -36,6 +36,7 @@ def select(specs: Sequence[str]) -> list[Metric]:
             raise UnknownMetric(
                 f"There is no metric {spec!r}.",
                 f"{did_you_mean(spec, known)} See `evalkit list metrics` and `list scorers`.",
+                code="score-20",
             )
         metric = plugins.metric(spec)
         if metric.name in records.MEASURES:
@@ -43,6 +44,7 @@ def select(specs: Sequence[str]) -> list[Metric]:
                 f"The metric {spec!r} has the name {metric.name!r}, which evalkit computes from the"
                 " records of a run.",
                 "Give the metric another name.",
+                code="score-21",
             )
         if ":" in spec and metric.name in plugins.metric_names():
             installed = plugins.metric(metric.name)
@@ -50,12 +52,14 @@ def select(specs: Sequence[str]) -> list[Metric]:
                 raise EvalkitError(
                     f"The metric {spec!r} has the name of the installed metric {metric.name!r}.",
                     "Give the metric another name: results and reports name metrics by it.",
+                    code="score-22",
                 )
         if metric.name in found:
             both = " and ".join(repr(item) for item in (origins[metric.name], spec))
             raise EvalkitError(
                 f"Two metrics have the name {metric.name!r}: {both}.",
                 "Name each metric once, or give yours another name.",
+                code="score-23",
             )
         metric.needs  # noqa: B018 (raises for a request outside the closed set)
         found[metric.name], origins[metric.name] = metric, spec
@@ -67,4 +71,4 @@ def select_from(path: Path | str, specs: Sequence[str]) -> list[Metric]:
     try:
         return select(specs)
     except EvalkitError as error:
-        raise EvalkitError(f"{path}: {error.message}", error.hint) from error
+        raise EvalkitError(f"{path}: {error.message}", error.hint, code="score-24") from error

@@ -78,12 +78,14 @@ def resolve(
         raise EvalkitError(
             "No metric is named, and only those named are to be measured.",
             "Name them, for example `--metrics fid,kid --only`.",
+            code="score-25",
         )
     if not run.is_run:
         if chosen:
             raise EvalkitError(
                 f"{path} is not a run folder, so it has no models to choose from.",
                 "Leave out --models.",
+                code="score-26",
             )
         return Settings(
             given,
@@ -96,7 +98,9 @@ def resolve(
     known = run.models()
     for label in chosen:
         if label not in known:
-            raise EvalkitError(f"{path} has no model {label!r}.", did_you_mean(label, known))
+            raise EvalkitError(
+                f"{path} has no model {label!r}.", did_you_mean(label, known), code="score-27"
+            )
     values = run_config(run)
     if not only:
         select_from(run.config_path, values.get("metrics", ()))
@@ -139,11 +143,13 @@ def typed(options: Options, metrics: Sequence[str]) -> Options:
                     f"Options are given for {name!r}, which has none of its own: it takes those of"
                     f" {scorer!r}.",
                     f"Give them to that one: `--set {scorer}.OPTION=…`.",
+                    code="score-28",
                 )
             missing = name in plugins.names("scorer") or not known
             raise EvalkitError(
                 f"Options are given for {name!r}, which is not among the scorers of this run.",
                 f"Name it too: `--metrics {name}`." if missing else did_you_mean(name, known),
+                code="score-29",
             )
         every = plugins.checked_options(known[name].load, given, name, "scorer", partly=True)
         found[name] = {option: whole_path(option, every[option]) for option in given}

@@ -54,6 +54,7 @@ class Classifier:
             raise EvalkitError(
                 f"The threshold of the label {label!r} is {threshold}; expected 0 to 1.",
                 "Leave it out for the probability itself.",
+                code="scorers-1",
             )
         self.device, self.threshold = torch.device(device_of(device)), threshold
         processor, network = _read(model)
@@ -100,12 +101,14 @@ def _read(model: str) -> tuple[Any, Any]:
         raise EvalkitError(
             f"The image classification model {model!r} cannot be read: {first_sentence(error)}",
             "Give a folder that transformers saved with safetensors, with its image processor.",
+            code="scorers-2",
         ) from error
     if absent := sorted(loading["missing_keys"]):  # transformers makes them up, with a warning
         raise EvalkitError(
             f"The model {model!r} is no image classification model: it has no weights for"
             f" {absent[0]}.",
             "Choose one that was trained to classify images.",
+            code="scorers-3",
         )
     return processor, network.eval().requires_grad_(False)
 
@@ -118,6 +121,7 @@ def _place(config: Any, label: str, model: str) -> int:
             f"The model {model!r} has no label {label!r}; the nearest of its {len(places)} labels"
             f" are {', '.join(map(repr, nearest))}.",
             "Write the label as the model does.",
+            code="scorers-4",
         )
     return int(places[label])
 
@@ -128,6 +132,7 @@ def _function(config: Any, model: str) -> Callable[[torch.Tensor], torch.Tensor]
         raise EvalkitError(
             f"The model {model!r} is a regression: it has no probabilities.",
             "Choose one that was trained to classify images.",
+            code="scorers-5",
         )
     if config.problem_type == "multi_label_classification" or config.num_labels == 1:
         return torch.sigmoid
@@ -151,6 +156,7 @@ def of(argument: str) -> Scorer:
         raise EvalkitError(
             f"The classifier {argument!r} has another form; expected MODEL:LABEL.",
             "For example `classifier:google/vit-base-patch16-224:tabby`.",
+            code="scorers-6",
         )
 
     def load(*, threshold: float | None = None, device: str = "auto") -> Classifier:

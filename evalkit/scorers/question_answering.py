@@ -75,6 +75,7 @@ class QuestionAnswering:
             raise EvalkitError(
                 f"The option duplicates is {duplicates!r}; expected {' or '.join(DUPLICATES)}.",
                 "Change it with `--set NAME.duplicates=once`.",
+                code="scorers-31",
             )
         once = duplicates == "once"
         if base_url and not once:
@@ -82,6 +83,7 @@ class QuestionAnswering:
                 f"The option duplicates is {duplicates!r} and base_url is given; expected one of"
                 " them: a service does not say which tokens the forms of an answer are.",
                 "Leave out duplicates, or name a model on this machine.",
+                code="scorers-32",
             )
         name, self._template = question_template(template)
         self._questions = Questions(questions, cache)

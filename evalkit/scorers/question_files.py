@@ -66,6 +66,7 @@ class _Listed:
                 f"{_where(place, path)} has question {question.number} of {known[1]} again;"
                 " expected each number of a question once per prompt.",
                 "Number the questions of a prompt from 1, or leave out their numbers.",
+                code="scorers-33",
             )
         self.questions[question.number] = question, place
 
@@ -78,7 +79,7 @@ def read_questions(path: Path) -> list[Asked]:
     """
     if path.suffix.lower() not in TABLES:
         known = f"{', '.join(TABLES[:-1])} or {TABLES[-1]}"
-        raise EvalkitError(f"The {KIND} {path} is no {known} file.", _HINT)
+        raise EvalkitError(f"The {KIND} {path} is no {known} file.", _HINT, code="scorers-34")
     found: dict[tuple[str, str], _Listed] = {}
     for position, (place, content) in enumerate(_objects(path)):
         where = _where(place, path)
@@ -91,6 +92,7 @@ def read_questions(path: Path) -> list[Asked]:
                 f"{where} has the prompt {(key[0] or key[1])!r:.80} of {listed.place} again;"
                 " expected each prompt once.",
                 "Join the questions of a prompt in one object.",
+                code="scorers-35",
             )
         if is_list:
             for number, one in enumerate(_list(values, where), 1):
@@ -101,7 +103,7 @@ def read_questions(path: Path) -> list[Asked]:
                 _question(values, where, _number(number, where), first=position == 0), place, path
             )
     if not found:
-        raise EvalkitError(f"The {KIND} {path} has no question.", _HINT)
+        raise EvalkitError(f"The {KIND} {path} has no question.", _HINT, code="scorers-36")
     for listed in found.values():
         _check_dependencies(listed, path)
     asked = [
@@ -118,7 +120,7 @@ def _objects(path: Path) -> Iterator[Numbered]:
         yield from objects_of(path, KIND)
     except EvalkitError as error:
         hint = _HINT if error.hint == FORMATS else error.hint
-        raise EvalkitError(error.message, hint) from error
+        raise EvalkitError(error.message, hint, code=error.code) from error
 
 
 def plain(text: str) -> str:
@@ -138,9 +140,11 @@ def _known(content: Mapping[str, Any], known: Sequence[str], where: str) -> dict
         if name not in known:
             expected = sorted({*filter(None, known)} - {*_OTHERS, *GROUP_KEYS})
             hint = did_you_mean(name, expected)
-            raise EvalkitError(f"{where} has the unknown key {key!r:.80}.", hint)
+            raise EvalkitError(f"{where} has the unknown key {key!r:.80}.", hint, code="scorers-37")
         if name in found:
-            raise EvalkitError(f"{where} has the key {name!r} twice; expected it once.", _HINT)
+            raise EvalkitError(
+                f"{where} has the key {name!r} twice; expected it once.", _HINT, code="scorers-38"
+            )
         found[name] = value
     return found
 
@@ -151,10 +155,14 @@ def _prompt(values: Mapping[str, Any], where: str) -> tuple[str, str]:
     name = next((values[key] for key in ID_KEYS if values.get(key) not in (None, "")), "")
     for value, what, kinds in ((text, "prompt", str), (name, "id", str | int)):
         if isinstance(value, bool) or not isinstance(value, kinds):
-            raise EvalkitError(f"{where} has the {what} {_shown(value)}; expected a text.", _HINT)
+            raise EvalkitError(
+                f"{where} has the {what} {_shown(value)}; expected a text.",
+                _HINT,
+                code="scorers-39",
+            )
     text, name = plain(str(text)), str(name).strip()
     if not text and not name:
-        raise EvalkitError(f"{where} has neither a prompt nor an id.", _HINT)
+        raise EvalkitError(f"{where} has neither a prompt nor an id.", _HINT, code="scorers-40")
     return text, name
 
 
@@ -163,7 +171,9 @@ def _only(values: Mapping[str, Any], names: Sequence[str], where: str) -> tuple[
     given = [name for name in names if name in values]
     if len(given) > 1:
         raise EvalkitError(
-            f"{where} has both {given[0]!r} and {given[1]!r}; expected one of them.", _HINT
+            f"{where} has both {given[0]!r} and {given[1]!r}; expected one of them.",
+            _HINT,
+            code="scorers-41",
         )
     return bool(given), values[given[0]] if given else None
 
@@ -172,7 +182,9 @@ def _list(values: Mapping[str, Any], where: str) -> list[Any]:
     """The questions of an object, each as an object."""
     _, given = _only(values, _LISTS, where)
     if not isinstance(given, list) or not given:
-        raise EvalkitError(f"{where} has {_shown(given)}; expected a list of questions.", _HINT)
+        raise EvalkitError(
+            f"{where} has {_shown(given)}; expected a list of questions.", _HINT, code="scorers-42"
+        )
     found: list[Any] = []
     for one in given:
         if isinstance(one, list) and len(one) == 2:  # GenEval 2
@@ -180,7 +192,9 @@ def _list(values: Mapping[str, Any], where: str) -> list[Any]:
         one = {"question": one} if isinstance(one, str) else one
         if not isinstance(one, Mapping):
             raise EvalkitError(
-                f"{where} has the question {_shown(one)}; expected an object.", _HINT
+                f"{where} has the question {_shown(one)}; expected an object.",
+                _HINT,
+                code="scorers-43",
             )
         found.append(_known(one, (*_QUESTION, *GROUP_KEYS), where))
     return found
@@ -189,9 +203,11 @@ def _list(values: Mapping[str, Any], where: str) -> list[Any]:
 def _question(values: Mapping[str, Any], where: str, number: int, first: bool = False) -> Question:
     has_text, text = _only(values, _TEXTS, where)
     if not has_text:
-        raise EvalkitError(f"{where} has no question; expected a text.", _HINT)
+        raise EvalkitError(f"{where} has no question; expected a text.", _HINT, code="scorers-44")
     if not isinstance(text, str):
-        raise EvalkitError(f"{where} has the question {_shown(text)}; expected a text.", _HINT)
+        raise EvalkitError(
+            f"{where} has the question {_shown(text)}; expected a text.", _HINT, code="scorers-45"
+        )
     [text] = _texts([text], where, "question")
     has_answers, given = _only(values, _ANSWERS, where)
     answers = _texts(given, where, "answer") if has_answers else ("yes",)
@@ -199,13 +215,16 @@ def _question(values: Mapping[str, Any], where: str, number: int, first: bool = 
     choices = _texts([] if offered in (None, "") else offered, where, "choice")
     lower = {choice.lower() for choice in choices}
     if has_answers and not answers:
-        raise EvalkitError(f"{where} has the answers []; expected at least one text.", _HINT)
+        raise EvalkitError(
+            f"{where} has the answers []; expected at least one text.", _HINT, code="scorers-46"
+        )
     for answer in answers if choices else ():
         if answer.lower() not in lower:
             raise EvalkitError(
                 f"{where} has the answer {answer!r:.60}, which is none of its choices"
                 f" ({', '.join(choices):.100}).",
                 "Correct the answer or the choices; in a table, leave out the choices.",
+                code="scorers-47",
             )
     _, parents = _only(values, _PARENTS, where)
     parents = [] if parents in (None, "") else parents
@@ -222,6 +241,7 @@ def _number(value: object, where: str, least: int = 1) -> int:
         raise EvalkitError(
             f"{where} has {_shown(value)}; expected the number of a question.",
             "Questions are numbered from 1 in their order.",
+            code="scorers-48",
         )
     return int(text)
 
@@ -232,7 +252,9 @@ def _texts(value: object, where: str, what: str) -> tuple[str, ...]:
     for item in items:
         good = isinstance(item, str | int) and not isinstance(item, bool)
         if not good or is_blank(str(item)) or re.search("[\ud800-\udfff]", str(item)):
-            raise EvalkitError(f"{where} has the {what} {_shown(item)}; expected a text.", _HINT)
+            raise EvalkitError(
+                f"{where} has the {what} {_shown(item)}; expected a text.", _HINT, code="scorers-49"
+            )
     return tuple(str(item).strip() for item in items)
 
 
@@ -251,6 +273,7 @@ def _check_dependencies(listed: _Listed, path: Path) -> None:
                 f"{_where(place, path)} has question {number}, which depends on question"
                 f" {unknown[0]}, which its prompt does not have.",
                 f"Its prompt has the questions {', '.join(map(str, graph)):.100}.",
+                code="scorers-50",
             )
     try:
         TopologicalSorter(graph).prepare()
@@ -262,6 +285,7 @@ def _check_dependencies(listed: _Listed, path: Path) -> None:
             f"{_where(listed.questions[circle[0]][1], path)} has question {circle[0]}, which"
             f" depends on itself{' through ' * bool(others)}{named}.",
             "Remove one of these dependencies.",
+            code="scorers-51",
         ) from error
 
 
@@ -279,4 +303,5 @@ def _check_texts(asked: Sequence[Asked], places: Sequence[str], path: Path) -> N
                 f"{_where(place, path)} has the prompt {text!r:.80} of {same[1]} with another id"
                 " and other questions; expected the same questions for the same text.",
                 "Remove one of the two.",
+                code="scorers-52",
             )

@@ -74,6 +74,7 @@ class ClipReward(Reward):
             raise EvalkitError(
                 f"{scorer} has no convention {convention!r}; expected {' or '.join(factors)}.",
                 nearest(convention, factors),
+                code="scorers-53",
             )
         name = f"{version}-{convention.replace('/', '-')}"
         super().__init__(scorer, name, f"{encoder.preprocessing}/{convention}", device)

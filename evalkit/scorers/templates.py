@@ -66,5 +66,6 @@ def _own(text: str, known: tuple[str, ...]) -> str:
         raise EvalkitError(
             f"The option template is {text!r:.100}; expected a name, or a text with one {{}}.",
             did_you_mean(text, known),
+            code="scorers-54",
         )
     return f"own-{digest(text)[:6]}"

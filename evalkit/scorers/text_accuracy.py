@@ -64,11 +64,13 @@ class TextReader:
             raise EvalkitError(
                 f"There is no convention {compare!r} for comparing texts.",
                 did_you_mean(compare, CONVENTIONS),
+                code="scorers-55",
             )
         if not 0 <= confidence <= 1:
             raise EvalkitError(
                 f"The confidence of text that counts is {confidence}; expected 0 to 1.",
                 "0.5 is usual.",
+                code="scorers-56",
             )
         self.compare, self.confidence = compare, confidence
         self._network, digest = _loaded()
@@ -155,7 +157,9 @@ def _middle(line: Line) -> float:
 def _loaded() -> tuple[Any, str]:
     """RapidOCR with the networks of its package, and a hash of them and of its version."""
     if lacks := _lacks():
-        raise Unavailable(f"Reading text needs {lacks}, which is not installed.", _INSTALL)
+        raise Unavailable(
+            f"Reading text needs {lacks}, which is not installed.", _INSTALL, code="scorers-57"
+        )
     import rapidocr
 
     folder = Path(str(rapidocr.__file__)).parent / "models"
@@ -165,7 +169,9 @@ def _loaded() -> tuple[Any, str]:
             digest.update((folder / file).read_bytes())
         except OSError as error:  # RapidOCR itself would download it
             raise Unavailable(
-                f"The package rapidocr has no file {file}; expected version 3.10.", _INSTALL
+                f"The package rapidocr has no file {file}; expected version 3.10.",
+                _INSTALL,
+                code="scorers-58",
             ) from error
     paths = {f"{part}.model_path": str(folder / file) for part, file in _MODELS.items()}
     network = rapidocr.RapidOCR(params={"Global.log_level": "error", **paths})

@@ -60,7 +60,7 @@ class VisionLanguageModel:
             (batch >= 1, f"batch is {batch}; expected at least 1"),
         ):
             if not good:
-                raise EvalkitError(f"The option {text}.", _HINT)
+                raise EvalkitError(f"The option {text}.", _HINT, code="scorers-59")
         self.device = device_of(device)
         self._dtype = dtype_of(dtype, self.device, unet=False)
         self.dtype = str(self._dtype).removeprefix("torch.")
@@ -97,6 +97,7 @@ class VisionLanguageModel:
             raise EvalkitError(
                 f"The tokenizer of {self._model} has no token for {' or '.join(map(repr, forms))}.",
                 "Name a model that answers in these words, or other answers.",
+                code="scorers-60",
             )
         return found
 

@@ -69,6 +69,7 @@ class VqaScore:
             raise EvalkitError(
                 f"The option softmax is {softmax!r}; expected {' or '.join(SOFTMAX)}.",
                 "Change it with `--set vqa_score.softmax=vocabulary`.",
+                code="scorers-61",
             )
         named = vqa_template(template)
         self._text = named.text
@@ -92,6 +93,7 @@ class VqaScore:
             raise EvalkitError(
                 f"The answer {self._model.text(overlap.pop())!r} is both a yes and a no.",
                 "Change the options yes and no.",
+                code="scorers-62",
             )
         settings = digest([self._text, forms, others])[:16]
         usual = (not yes and not no) or (forms, others) == (named.yes, named.no)
@@ -122,6 +124,7 @@ def _forms(text: str, option: str) -> tuple[str, ...]:
         raise EvalkitError(
             f"The option {option} is {text!r}; expected answers joined by commas.",
             f"For example `--set vqa_score.{option}={','.join(YES if option == 'yes' else NO)}`.",
+            code="scorers-63",
         )
     return forms
 

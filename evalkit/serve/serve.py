@@ -66,6 +66,7 @@ def _token(host: str, name: str) -> str:
                 f"Other machines can reach the host {host}; expected a key for callers.",
                 "Put a long random key into an environment variable and name it: "
                 "`--token-env EVALKIT_SERVE_TOKEN`.",
+                code="serve-1",
             )
         return ""
     token = os.environ.get(name, "")
@@ -73,12 +74,14 @@ def _token(host: str, name: str) -> str:
         raise EvalkitError(
             f"The environment variable {name} is not set; expected the key for callers.",
             f"export {name}=…",
+            code="serve-2",
         )
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
         raise EvalkitError(
             f"The key in {name} is too weak or not a valid header; expected 16 or more ASCII "
             "letters and digits.",
             "Try `openssl rand -hex 32`.",
+            code="serve-3",
         )
     return token
 
@@ -93,6 +96,7 @@ def _load(model: str, device: str, options: Options) -> tuple[str, Generator]:
         raise EvalkitError(
             f"{model} is a folder or a service; expected a local model.",
             "See `evalkit list generators`.",
+            code="serve-4",
         )
     return found.label, generator
 

@@ -69,7 +69,9 @@ def open_source(place: Path | str) -> ImageSource:
             source = _of_folder(path)
         except OSError as error:  # no permission; or it changes while it is listed
             raise EvalkitError(
-                f"The folder {path} cannot be read: {error.strerror}.", "Check its permissions."
+                f"The folder {path} cannot be read: {error.strerror}.",
+                "Check its permissions.",
+                code="sources-1",
             ) from error
     elif os.path.isfile(path):
         source = _of_files([path], str(place))
@@ -77,7 +79,9 @@ def open_source(place: Path | str) -> ImageSource:
         source = _of_files(matching_files(str(place)), str(place))
     found = in_words(not_taken(source.left.items())) if source.left else ""
     if source.count == 0:
-        raise EvalkitError(f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED)
+        raise EvalkitError(
+            f"{place} has no images{f': {found}' if found else ''}.", _EXPECTED, code="sources-2"
+        )
     check_count(place, source.count or 0)
     return source
 
@@ -104,6 +108,7 @@ def _of_folder(folder: Path) -> ImageSource:
         raise EvalkitError(
             f"The folder {folder} has .tar and .parquet files.",
             "Select one kind by a pattern such as 'folder/*.tar'.",
+            code="sources-3",
         )
     return tar_source(shards, str(folder)) if shards else parquet_source(tables, str(folder))
 
@@ -123,15 +128,17 @@ def _of_files(paths: list[Path], place: str) -> ImageSource:
     if len(paths) == 1 and names[0].endswith((".npz", ".npy")):
         return array_source(paths[0])
     found = f" It is {what_is(paths[0])}." if len(paths) == 1 else ""
-    raise EvalkitError(f"{place} is not a source of images.{found}", _EXPECTED)
+    raise EvalkitError(f"{place} is not a source of images.{found}", _EXPECTED, code="sources-4")
 
 
 def matching_files(pattern: str) -> list[Path]:
     """The files of a pattern: every file of {...} must exist; * and ? match existing files."""
     if not _is_pattern(pattern):
         if os.path.exists(pattern):
-            raise EvalkitError(f"{pattern} is a device, a pipe or a socket.", _EXPECTED)
-        raise EvalkitError(f"There is no file or folder {pattern}.", _EXPECTED)
+            raise EvalkitError(
+                f"{pattern} is a device, a pipe or a socket.", _EXPECTED, code="sources-5"
+            )
+        raise EvalkitError(f"There is no file or folder {pattern}.", _EXPECTED, code="sources-6")
     named = list(_expanded(pattern))
     found: list[Path] = []
     for name in named:
@@ -139,7 +146,9 @@ def matching_files(pattern: str) -> list[Path]:
         matches = _sorted(map(Path, glob.glob(name))) if is_glob else [Path(name)]
         if not matches or not all(path.is_file() for path in matches):
             raise EvalkitError(
-                f"There is no file {name}.", f"{pattern} stands for {len(named)} files."
+                f"There is no file {name}.",
+                f"{pattern} stands for {len(named)} files.",
+                code="sources-7",
             )
         found += matches
     return found
@@ -160,6 +169,7 @@ def _expanded(pattern: str) -> Iterator[str]:
                 raise EvalkitError(
                     f"The pattern {pattern} stands for {last - first + 1} files.",
                     "Expected fewer than a million.",
+                    code="sources-8",
                 )
             parts.append([str(number).zfill(len(counted[1])) for number in range(first, last + 1)])
         else:

@@ -56,7 +56,9 @@ def zip_source(path: Path) -> ImageSource:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise EvalkitError(
-            f"The zip file {path} cannot be read: {error}.", "It is damaged, or not a zip file."
+            f"The zip file {path} cannot be read: {error}.",
+            "It is damaged, or not a zip file.",
+            code="sources-9",
         ) from error
     check_zip_methods(path, archive)
     left: dict[str, str] = {}
@@ -71,7 +73,11 @@ def zip_source(path: Path) -> ImageSource:
     check_names(f"The zip file {path}", [item.filename for item in members])
     check_unpacked(path, sum(item.file_size for item in members), path.stat().st_size)
     if any(item.flag_bits & 1 for item in members):
-        raise EvalkitError(f"The zip file {path} is encrypted.", "Unpack it and give the folder.")
+        raise EvalkitError(
+            f"The zip file {path} is encrypted.",
+            "Unpack it and give the folder.",
+            code="sources-10",
+        )
 
     def read(item: zipfile.ZipInfo) -> bytes:
         if item.file_size > MEMBER_LIMIT:
@@ -165,6 +171,7 @@ def _stream(path: Path, prefix: str, left: dict[str, str]) -> Iterator[_Content]
             raise EvalkitError(
                 f"{path} contains {member.info.name!r}, which {_too_large(member.info.size)}.",
                 "Expected images.",
+                code="sources-11",
             )
         yield _Content(member.info.name, member.read())
 
@@ -199,12 +206,14 @@ def _members(path: Path, opened: Any, prefix: str, left: dict[str, str]) -> Iter
                     raise EvalkitError(
                         f"{path} contains {member.name!r}, which is a {kind}.",
                         "Create it again with regular image files.",
+                        code="sources-12",
                     )
                 if (key := hash(member.name)) in seen:
                     raise EvalkitError(
                         f"The tar file {path} contains several files named {member.name!r}, as"
                         " after an update.",
                         "Create it again with one file of each name.",
+                        code="sources-13",
                     )
                 seen.add(key)
                 check_count(path, len(seen))
@@ -283,5 +292,7 @@ def _too_large(size: int, limit: int = 0) -> str:
 
 def _damaged(path: Path, error: Exception) -> EvalkitError:
     return EvalkitError(
-        f"The tar file {path} cannot be read: {error}.", "It is damaged, or not a tar file."
+        f"The tar file {path} cannot be read: {error}.",
+        "It is damaged, or not a tar file.",
+        code="sources-14",
     )

@@ -128,6 +128,7 @@ def _member(path: Path) -> tuple[str, ArrayHeader]:
                     f"{path} is a zip archive of files such as {visible(names[0])}; expected arrays"
                     " of numpy.",
                     "Rename it to .zip.",
+                    code="sources-15",
                 )
             for name in names:
                 if name.endswith(".npy"):
@@ -135,7 +136,9 @@ def _member(path: Path) -> tuple[str, ArrayHeader]:
                         headers[name] = read_header(file)
     except _DAMAGE as error:
         raise EvalkitError(
-            f"The file {path} cannot be read: {error}.", "Expected a complete .npz of numpy."
+            f"The file {path} cannot be read: {error}.",
+            "Expected a complete .npz of numpy.",
+            code="sources-16",
         ) from error
     if "arr_0.npy" in headers:
         return "arr_0.npy", headers["arr_0.npy"]
@@ -148,6 +151,7 @@ def _member(path: Path) -> tuple[str, ArrayHeader]:
             f"The file {path} contains {arrays or 'nothing'}; expected images in arr_0, uint8 "
             "[N, H, W, 3].",
             "Save the images under that name.",
+            code="sources-17",
         )
     return found[0], headers[found[0]]
 
@@ -158,7 +162,9 @@ def _npy_header(path: Path) -> ArrayHeader:
             return read_header(file)
     except _DAMAGE as error:
         raise EvalkitError(
-            f"The file {path} cannot be read: {error}.", "Expected an .npy file of numpy."
+            f"The file {path} cannot be read: {error}.",
+            "Expected an .npy file of numpy.",
+            code="sources-18",
         ) from error
 
 
@@ -169,17 +175,25 @@ def _check(path: Path, name: str, header: ArrayHeader) -> None:
     wanted = "expected uint8 [N, H, W, 3]"
     if header.dtype.hasobject:
         raise EvalkitError(
-            f"{found}, which is a pickle; {wanted}.", "Pickles are not read: they may run code."
+            f"{found}, which is a pickle; {wanted}.",
+            "Pickles are not read: they may run code.",
+            code="sources-19",
         )
     if len(header.shape) == 4 and header.shape[1] in (1, 3) and header.shape[3] not in (1, 3, 4):
         raise EvalkitError(
-            f"{found}, channels first; {wanted}.", "Save it as array.transpose(0, 2, 3, 1)."
+            f"{found}, channels first; {wanted}.",
+            "Save it as array.transpose(0, 2, 3, 1).",
+            code="sources-20",
         )
     if header.dtype.kind == "f":
         hint = "Save uint8, for values of 0 to 1 as (255 * array).round().astype('uint8')."
-        raise EvalkitError(f"{found}: floats of an unknown range; {wanted}.", hint)
+        raise EvalkitError(
+            f"{found}: floats of an unknown range; {wanted}.", hint, code="sources-21"
+        )
     if header.dtype != np.uint8:
-        raise EvalkitError(f"{found}; {wanted}.", "Save the values of 0 to 255 as uint8.")
+        raise EvalkitError(
+            f"{found}; {wanted}.", "Save the values of 0 to 255 as uint8.", code="sources-22"
+        )
     if (
         len(header.shape) not in (3, 4)
         or (len(header.shape) == 4 and header.shape[3] not in (1, 3, 4))
@@ -188,10 +202,13 @@ def _check(path: Path, name: str, header: ArrayHeader) -> None:
         raise EvalkitError(
             f"{found}; {wanted}.",
             "Or [N, H, W] for gray, [H, W, 3] for one image, [N, H, W, 4] with alpha 255.",
+            code="sources-23",
         )
     if header.fortran:
         raise EvalkitError(
-            f"{found} in Fortran order; expected C order.", "Save np.ascontiguousarray(array)."
+            f"{found} in Fortran order; expected C order.",
+            "Save np.ascontiguousarray(array).",
+            code="sources-24",
         )
 
 
@@ -207,12 +224,14 @@ def _check_size(path: Path, name: str, header: ArrayHeader) -> None:
         raise EvalkitError(
             f"{array} states {list(header.shape)}, which is {size:.3g} bytes; it holds {held:,}.",
             "It is damaged: save it again.",
+            code="sources-25",
         )
     height, width = header.shape[1:3]
     if height * width > PIXEL_LIMIT:
         raise EvalkitError(
             f"{array} has images of {width:,} x {height:,} pixels; expected at most 64 million.",
             "Give smaller images.",
+            code="sources-26",
         )
     check_count(path, header.shape[0])
     check_unpacked(path, size, packed)

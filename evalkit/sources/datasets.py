@@ -43,7 +43,9 @@ def parquet_source(paths: Sequence[Path], place: str) -> ImageSource:
     splits = sorted({found[1] for path in paths if (found := _SPLIT.fullmatch(path.name))})
     if len(splits) > 1:
         hint = f"Give one of them: '{Path(paths[0]).parent / (splits[0] + '-*.parquet')}'."
-        raise EvalkitError(f"The dataset {place} has the splits {', '.join(splits)}.", hint)
+        raise EvalkitError(
+            f"The dataset {place} has the splits {', '.join(splits)}.", hint, code="sources-27"
+        )
     module = _pyarrow("parquet")
     counts = []
     for path in paths:
@@ -66,22 +68,27 @@ def arrow_source(folder: Path) -> ImageSource:
         names = [str(item) for item in state["splits"]] if path == splits else _files(state)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvalkitError(
-            f"The file {path} cannot be read: {error!r:.200}.", "Save the dataset again."
+            f"The file {path} cannot be read: {error!r:.200}.",
+            "Save the dataset again.",
+            code="sources-28",
         ) from error
     if path == splits:
         raise EvalkitError(
             f"The dataset {folder} has the splits {', '.join(names)}.",
             "Give the folder of one of them.",
+            code="sources-29",
         )
     if state.get("_indices_data_files"):
         raise EvalkitError(
             f"The dataset {folder} is a selection or a new order of other rows.",
             "Call flatten_indices() and save it again.",
+            code="sources-30",
         )
     if any(Path(name).name != name for name in names):
         raise EvalkitError(
             f"The file {folder / 'state.json'} refers to files in another folder.",
             "Save the dataset again.",
+            code="sources-31",
         )
     return _source(str(folder), "arrow", [folder / name for name in names], None)
 
@@ -170,6 +177,7 @@ def _column(schema: Any, path: Path) -> str:
     raise EvalkitError(
         f"The dataset file {path} has {what} ({columns}).",
         "Expected one image column, or one with the name image.",
+        code="sources-32",
     )
 
 
@@ -182,10 +190,13 @@ def _pyarrow(module: str) -> Any:
         raise EvalkitError(
             "Parquet and arrow files need pyarrow, which is not installed.",
             "Type in the clone of evalkit: `pip install '.[datasets]'`.",
+            code="sources-33",
         ) from error
 
 
 def _damaged(path: Path, error: Exception) -> EvalkitError:
     return EvalkitError(
-        f"The dataset file {path} cannot be read: {error}.", "It is damaged, or has another format."
+        f"The dataset file {path} cannot be read: {error}.",
+        "It is damaged, or has another format.",
+        code="sources-34",
     )

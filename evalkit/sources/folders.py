@@ -57,7 +57,9 @@ def survey(folder: Path) -> Survey:
     invalid. Hidden files without such a suffix are passed over.
     """
     if not folder.is_dir():
-        raise EvalkitError(f"There is no folder {folder}.", "Give a folder of images.")
+        raise EvalkitError(
+            f"There is no folder {folder}.", "Give a folder of images.", code="sources-35"
+        )
     images: list[str] = []
     left: dict[str, str] = {}
     seen: set[str] = set()
@@ -66,7 +68,9 @@ def survey(folder: Path) -> Survey:
     def not_read(error: OSError) -> None:
         if error.filename == str(folder):
             raise EvalkitError(
-                f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+                f"The folder {folder} cannot be read: {error.strerror}.",
+                "Check its permissions.",
+                code="sources-36",
             )
         left[os.path.relpath(error.filename, folder)] = f"not readable: {error.strerror}"
 

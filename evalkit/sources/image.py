@@ -112,6 +112,7 @@ def check_unpacked(place: object, unpacked: int, packed: int) -> None:
             f"{place} unpacks to {unpacked / 2**30:.3g} GiB, over {_RATIO} times its size; expected"
             " images or numbers, which cannot be compressed that far.",
             "It is damaged, or made to exhaust the memory.",
+            code="sources-37",
         )
 
 
@@ -123,6 +124,7 @@ def check_zip_methods(place: object, archive: zipfile.ZipFile) -> None:
                 f"{place} is compressed with method {item.compress_type} of zip; expected deflate"
                 " or none.",
                 "Create it again with the usual method.",
+                code="sources-38",
             )
 
 
@@ -133,6 +135,7 @@ def check_names(place: object, names: Iterable[str]) -> None:
             raise EvalkitError(
                 f"{place} contains several files named {name!r}.",
                 "Create it again with one file of each name.",
+                code="sources-39",
             )
 
 
@@ -140,7 +143,9 @@ def check_count(place: object, count: int) -> None:
     """Raise EvalkitError for more images than fit into memory with what is known about each."""
     if count > COUNT_LIMIT:
         raise EvalkitError(
-            f"{place} has {count:,} images; expected at most {COUNT_LIMIT:,}.", "Give fewer images."
+            f"{place} has {count:,} images; expected at most {COUNT_LIMIT:,}.",
+            "Give fewer images.",
+            code="sources-40",
         )
 
 

@@ -116,12 +116,14 @@ def _check_counts(**counts: int | None) -> None:
             raise EvalkitError(
                 f"{name} is {value}, expected at least 1.",
                 f"Leave out --{name} for the default.",
+                code="training-1",
             )
     scenes = counts["scenes"]
     if scenes is not None and scenes > MOST_SCENES:
         raise EvalkitError(
             f"scenes is {scenes}, expected at most {MOST_SCENES}.",
             "The scenes of the next seed follow them.",
+            code="training-2",
         )
 
 
@@ -144,11 +146,13 @@ def _of_user(model: str, data: Path | str, size: int, folder: Path) -> tuple[Exa
         raise EvalkitError(
             f"{model} learns the positions of objects, which captions do not contain.",
             "Leave out --data.",
+            code="training-3",
         )
     if model in ("dalle", "gan") and not (folder / "mini-clip.safetensors").is_file():
         raise EvalkitError(
             f"There is no mini-clip in {folder} that was trained on these captions.",
             f"Train it first: `evalkit train mini-clip --data {data} --out {folder}`.",
+            code="training-4",
         )
     whole = read_dataset(data, size)
     write_image_checks(folder, whole.checks)

@@ -53,6 +53,7 @@ def load_teachers(
             raise EvalkitError(
                 f"The teacher {path} differs from its student in {found}.",
                 "Train both on the same image tokenizer and CLIP.",
+                code="training-25",
             )
         needed.add(float(config.get("guidance", GUIDANCE)))
         if guided != 1 and 1.0 in needed:
@@ -60,11 +61,13 @@ def load_teachers(
                 f"The teacher {path} learned from a guided teacher itself, "
                 "so it cannot be guided again.",
                 "Train one without: `evalkit train dalle`; or set dalle.guided=1.",
+                code="training-26",
             )
     if guided == 1 and len(needed) > 1:
         raise EvalkitError(
             f"The teachers need different guidance: {', '.join(map(str, sorted(needed)))}.",
             "Name teachers of one kind, or fewer.",
+            code="training-27",
         )
     networks = [teacher.eval().to(device) for teacher, _ in loaded]
     return Teachers(networks, guided, needed.pop() if guided == 1 else 1.0)

@@ -25,6 +25,7 @@ def loss_of(name: str) -> Loss:
     raise EvalkitError(
         f"gan.loss is {name!r}, expected {' or '.join(get_args(Loss))}.",
         "Set gan.loss to hinge.",
+        code="training-28",
     )
 
 

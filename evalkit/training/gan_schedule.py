@@ -83,11 +83,13 @@ def discriminator_steps(options: GanOptions, steps: int) -> tuple[int, int]:
         raise EvalkitError(
             f"{given}, expected shares of the steps, 0 to 1.",
             "Set gan.discriminator_start to 0.8 for discriminators in the last fifth.",
+            code="training-29",
         )
     if start and start + warmup >= 1:
         raise EvalkitError(
             f"{given}: the generator would never learn from its discriminators.",
             "Make their sum less than 1.",
+            code="training-30",
         )
     first = min(round(start * steps), steps - 1)
     if first and not options.reconstruction:
@@ -96,5 +98,6 @@ def discriminator_steps(options: GanOptions, steps: int) -> tuple[int, int]:
             f"the first {first} steps would train nothing.",
             "Set one of the two: gan.discriminator_start to 0 starts with the discriminators, "
             "gan.reconstruction to 10 with reconstructions.",
+            code="training-31",
         )
     return first, first + round(warmup * steps)

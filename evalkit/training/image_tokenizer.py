@@ -43,6 +43,7 @@ def train_image_tokenizer(
         raise EvalkitError(
             f"image-tokenizer.width is {options.width}, expected a multiple of 64.",
             "For example 64 or 128.",
+            code="training-32",
         )
     run = start_run(settings)
     unseen = held_out.images(range(min(len(held_out), 250)))
@@ -118,5 +119,6 @@ def parse_levels(text: str) -> tuple[int, ...]:
         raise EvalkitError(
             f"image-tokenizer.levels is {text!r}, expected whole numbers from 2, joined by commas.",
             "For example 8,8,8,6.",
+            code="training-33",
         )
     return levels

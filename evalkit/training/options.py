@@ -111,5 +111,6 @@ def of_model(settings: Iterable[str], model: str) -> dict[str, Any]:
             raise EvalkitError(
                 f"An option names {other!r}, but the model to train is {model!r}.",
                 f"Write `--set {model}.OPTION=VALUE`.",
+                code="training-34",
             )
     return dict(given.get(model, {}))

@@ -87,11 +87,15 @@ def preset_of(model: str, name: str) -> Preset:
     """The preset of a model. Raises EvalkitError for an unknown model or preset."""
     if model not in PRESETS:
         raise EvalkitError(
-            f"There is no model {model!r} to train.", f"Train one of {', '.join(MODELS)}."
+            f"There is no model {model!r} to train.",
+            f"Train one of {', '.join(MODELS)}.",
+            code="training-35",
         )
     if name not in PRESETS[model]:
         raise EvalkitError(
-            f"{model} has no preset {name!r}.", f"It has {', '.join(PRESETS[model])}."
+            f"{model} has no preset {name!r}.",
+            f"It has {', '.join(PRESETS[model])}.",
+            code="training-36",
         )
     return PRESETS[model][name]
 

@@ -104,6 +104,7 @@ class DalleStudent:
             raise EvalkitError(
                 f"{path} has other image tokens than {image_tokenizer}: it differs in {found}.",
                 "Take both from one training.",
+                code="training-43",
             )
         self.teacher = deepcopy(self.network).requires_grad_(False).eval().to(device)
         self.network.requires_grad_(False).to(device)

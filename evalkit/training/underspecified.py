@@ -58,6 +58,7 @@ def train_underspecified(
         raise EvalkitError(
             "Underspecified captions need the scenes of the bundled data set.",
             "Leave out --data or the option underspecified.",
+            code="training-44",
         )
     run = start_run(settings)
     rows = examples.epoch_rows(options.oversample)
@@ -114,6 +115,7 @@ def _student(
         raise EvalkitError(
             f"{path} lacks words of the bundled data set.",
             "Name weights that were trained on it.",
+            code="training-45",
         )
     return student
 

@@ -81,6 +81,7 @@ def prepare(
         raise EvalkitError(
             f"No gated metric of {whole.name} can be tested: {'; '.join(not_tested.values())}.",
             "Gate a metric of images.",
+            code="gate-44",
         )
     of_images = [name for name in rules if not whole.states[name].measure.from_records]
     guidance = guidance_of(Run(split_run(candidate)[0]), whole.model)
@@ -89,6 +90,7 @@ def prepare(
             raise EvalkitError(
                 f"The images of {whole.name} cannot be made with half the guidance: {guidance}.",
                 "Prepared without `--generate`.",
+                code="gate-45",
             )
         not_tested["half the guidance"] = guidance
     elif not generate:
@@ -100,6 +102,7 @@ def prepare(
             f"{whole.name} has {len(pool.units)} prompts; a selftest needs at least {least}, and"
             " says little below 100.",
             "Generate images of more prompts.",
+            code="gate-46",
         )
     named = bool(names or settings.metrics)
     return Prepared(whole, pool, rules, settings, not_tested, named)

@@ -69,7 +69,9 @@ def compare_devices(
     rules = {name: rule for name, rule in rules.items() if name not in left}
     if not rules:
         raise EvalkitError(
-            f"{a.name} and {b.name} have no gated metric of images.", "Gate a metric of images."
+            f"{a.name} and {b.name} have no gated metric of images.",
+            "Gate a metric of images.",
+            code="gate-47",
         )
     pixels = _pixels(first, a), _pixels(second, b)
     both = pixels[0].keys() & pixels[1].keys()
@@ -116,6 +118,7 @@ def _require_one_model(a: Snapshot, b: Snapshot, first: Run, second: Run) -> Non
             f" {marks[1]:.30}.",
             "Give two runs of one model, of which only the device differs.",
             NOT_COMPARABLE,
+            code="gate-48",
         )
 
 

@@ -40,6 +40,7 @@ def with_half_guidance(run: Run, label: str, images: ImageSet, folder: Path) -> 
         raise EvalkitError(
             f"With half the guidance {label} made {len(files)} of {len(wanted)} images.",
             "Test without `--generate`.",
+            code="gate-49",
         )
     return [files[key] for key in wanted]
 

@@ -72,7 +72,9 @@ def read_pool(text: str, label: str, metrics: Sequence[str], half_guidance: bool
     texts = encode_prompts(run, prompts, table, used)
     setup = Setup(run, table, used, found.references, found.why, texts, 32)
     if not images.files:
-        raise EvalkitError(f"{label} has no usable image.", "Generate its images first.")
+        raise EvalkitError(
+            f"{label} has no usable image.", "Generate its images first.", code="gate-50"
+        )
     facts = images.validation.complete(images.files)
     [(size, _)] = Counter((one.width, one.height) for one in facts).most_common(1)
     changed = {one.name: _changed(images, setup, one) for one in DAMAGES if one.pixels is not None}

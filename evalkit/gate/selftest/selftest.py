@@ -133,6 +133,7 @@ def gate_selftest(
         raise EvalkitError(
             "Expected one run, or two runs of two devices.",
             "Write `evalkit gate selftest RUN`, or give the two runs with --devices.",
+            code="gate-51",
         )
     if devices is not None:
         found = compare_devices(*_two(devices), settings, names)
@@ -143,6 +144,7 @@ def gate_selftest(
         raise EvalkitError(
             f"splits is {splits!r}; expected a whole number of at least {FEWEST_SPLITS}.",
             "With 200 splits a rate of 5% has an interval of about 3% to 9%.",
+            code="gate-52",
         )
     text = run_text(candidate, "candidate")
     result = _selftest(prepare(text, settings, names, generate), splits)
@@ -153,7 +155,9 @@ def gate_selftest(
 def _two(devices: Sequence[str | os.PathLike[str]]) -> tuple[str, str]:
     runs = devices if isinstance(devices, list | tuple) else ()
     if len(runs) != 2:
-        raise EvalkitError(f"devices is {devices!r}; expected two runs of the same model.")
+        raise EvalkitError(
+            f"devices is {devices!r}; expected two runs of the same model.", code="gate-53"
+        )
     return run_text(runs[0], "the first of devices"), run_text(runs[1], "the second of devices")
 
 

@@ -50,7 +50,9 @@ def checked_alpha(text: str) -> Alpha:
     """The rule for transparent images, as an option gives it."""
     rules: dict[str, Alpha] = {"refuse": "refuse", "white": "white", "black": "black"}
     if text not in rules:
-        raise EvalkitError(f"alpha is {text!r}; expected refuse, white or black.")
+        raise EvalkitError(
+            f"alpha is {text!r}; expected refuse, white or black.", code="generators-63"
+        )
     return rules[text]
 
 

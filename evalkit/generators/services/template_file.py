@@ -73,6 +73,7 @@ def read_template(spec: str) -> Template:
             raise EvalkitError(
                 f"The template {spec} cannot be read: {error.strerror}.",
                 f"Give a path relative to the current folder, or a recipe: {', '.join(recipes())}.",
+                code="generators-64",
             ) from None
     elif spec in recipes():
         file = _folder() / f"{spec}.toml"
@@ -81,6 +82,7 @@ def read_template(spec: str) -> Template:
         raise EvalkitError(
             f"There is no recipe {spec!r}.",
             f"{did_you_mean(spec, recipes())} The path of your own template must end in .toml.",
+            code="generators-65",
         )
     return parse_template(text, source, Path(spec).stem)
 
@@ -95,6 +97,7 @@ def parse_template(text: str, source: str, name: str = "template") -> Template:
         raise EvalkitError(
             f"The template {source} is not valid TOML: {where}.",
             "See docs/remote/templates.md for an example.",
+            code="generators-66",
         ) from None
     return _Checker(source).template(values, name, sha256(text.encode()).hexdigest())
 
@@ -282,6 +285,7 @@ class _Checker:
                 raise EvalkitError(
                     f"The template {self.source} has the unknown field {prefix}{key}.",
                     did_you_mean(key, fields),
+                    code="generators-67",
                 )
             if not isinstance(value, fields[key].types) or isinstance(value, bool):
                 self.fail(f"{prefix}{key}", f"is {value!r}", fields[key].name)
@@ -296,4 +300,5 @@ class _Checker:
         raise EvalkitError(
             f"In the template {self.source}, {place} {found}; expected {expected}.",
             "See docs/remote/templates.md.",
+            code="generators-68",
         )

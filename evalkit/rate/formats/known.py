@@ -30,6 +30,7 @@ def format_of(source: Source, wanted: str = "auto") -> Format:
             raise EvalkitError(
                 f"There is no format {wanted!r} of ratings.",
                 did_you_mean(wanted, [*FORMATS, "auto"]),
+                code="rate-5",
             )
         found = [FORMATS[wanted]] if FORMATS[wanted].recognizes(source) else []
     else:
@@ -40,11 +41,14 @@ def format_of(source: Source, wanted: str = "auto") -> Format:
     if found:
         names = " and ".join(form.name for form in found)
         raise EvalkitError(
-            f"{source.path} fits the formats {names}; it has {keys}.", "Name one with --format."
+            f"{source.path} fits the formats {names}; it has {keys}.",
+            "Name one with --format.",
+            code="rate-6",
         )
     known = "; ".join(f"{form.name}: {form.about}" for form in FORMATS.values())
     raise EvalkitError(
         f"{source.path} has no known format of ratings; it has {keys}.",
         f"Known, and described in docs/ratings/imports.md: {known}. Of a wide table, pandas.melt"
         " makes one with a row per answer.",
+        code="rate-7",
     )

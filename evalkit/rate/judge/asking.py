@@ -171,6 +171,7 @@ class Judging:
             "Its answers are kept and are no votes. Judge again under another name,"
             " `--study NAME`, or let all of them vote: `--snapshots any`.",
             3,
+            code="rate-13",
         )
 
     def _request(self, asked: Asked) -> template.Asked:

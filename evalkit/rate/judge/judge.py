@@ -118,9 +118,9 @@ def rate_judge(
     run = Run(path)
     run.prompts()  # raises for a folder that is no run
     if concurrency < 1:
-        raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.")
+        raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.", code="rate-14")
     if items is not None and items < 1:
-        raise EvalkitError(f"items is {items}; expected 1 or more.")
+        raise EvalkitError(f"items is {items}; expected 1 or more.", code="rate-15")
     options = ChatOptions(
         model, base_url, api_key_env, temperature, seed, max_tokens, max_side, extra, timeout,
         input_price, output_price,

@@ -38,7 +38,7 @@ def new_study(
     Raises EvalkitError for an existing study of another design, and for a rubric without a scale.
     """
     if kind not in _MODES:
-        raise EvalkitError(f"kind is {kind!r}; expected {' or '.join(_MODES)}.")
+        raise EvalkitError(f"kind is {kind!r}; expected {' or '.join(_MODES)}.", code="rate-16")
     given: dict[str, Any] = {"mode": _MODES[kind]}
     given |= read_rubric(Path(rubric), kind) if rubric is not None else {}
     if models:
@@ -72,7 +72,7 @@ def _study(values: dict[str, Any], source: str, has_rubric: bool) -> Study:
         return from_values(_plain(values), source)
     except EvalkitError as error:
         hint = _HINT if has_rubric and error.hint == EXAMPLE else error.hint
-        raise EvalkitError(error.message, hint) from error
+        raise EvalkitError(error.message, hint, code=error.code) from error
 
 
 def read_rubric(path: Path, kind: str) -> dict[str, Any]:
@@ -80,15 +80,23 @@ def read_rubric(path: Path, kind: str) -> dict[str, Any]:
     try:
         found = parse_toml(read_utf8(path))
     except OSError as error:
-        raise EvalkitError(f"The rubric {path} cannot be read: {error.strerror}.", _HINT) from error
+        raise EvalkitError(
+            f"The rubric {path} cannot be read: {error.strerror}.", _HINT, code="rate-17"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise EvalkitError(f"The rubric {path} is not valid TOML: {error}.", _HINT) from error
+        raise EvalkitError(
+            f"The rubric {path} is not valid TOML: {error}.", _HINT, code="rate-18"
+        ) from error
     for key in found:
         if key not in _KEYS:
-            raise EvalkitError(f"{path} has the unknown key {key!r}.", did_you_mean(key, _KEYS))
+            raise EvalkitError(
+                f"{path} has the unknown key {key!r}.", did_you_mean(key, _KEYS), code="rate-19"
+            )
     questions = found.get("questions")
     if not isinstance(questions, list) or not questions:
-        raise EvalkitError(f"The rubric {path} has no [[questions]]; expected at least one.", _HINT)
+        raise EvalkitError(
+            f"The rubric {path} has no [[questions]]; expected at least one.", _HINT, code="rate-20"
+        )
     known = [field.name for field in fields(Question)]
     names: list[Any] = []
     for number, question in enumerate(questions, 1):
@@ -98,11 +106,14 @@ def read_rubric(path: Path, kind: str) -> dict[str, Any]:
             for key in question:
                 if key not in known:
                     hint = did_you_mean(key, known)
-                    raise EvalkitError(f"{subject} has the unknown key {key!r}.", hint)
+                    raise EvalkitError(
+                        f"{subject} has the unknown key {key!r}.", hint, code="rate-21"
+                    )
             if name in names:
                 raise EvalkitError(
                     f"{path} has two questions with the name {name!r}; expected each name once.",
                     _HINT,
+                    code="rate-22",
                 )
             names.append(name)
             _check_anchors(question.get("anchors", []), subject, kind)
@@ -120,7 +131,7 @@ def _check_anchors(anchors: Any, subject: str, kind: str) -> None:
         problem = f"has the anchor {twice[0]!r:.80} twice; expected other words for each point"
     else:
         return
-    raise EvalkitError(f"{subject} {problem}.", _HINT)
+    raise EvalkitError(f"{subject} {problem}.", _HINT, code="rate-23")
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def read_assignments(run: Run, study: str) -> dict[str, Assignment]:
         raise EvalkitError(
             f"{path} is damaged, or was written by another version of evalkit.",
             "Restore the file: it holds which rater is asked what.",
+            code="rate-33",
         ) from error
     return found
 

@@ -40,10 +40,13 @@ def read_config(path: Path | str) -> dict[str, Any]:
         raise EvalkitError(
             f"The study file {path} cannot be read: {error.strerror}.",
             "Check the path given to --config.",
+            code="rate-34",
         ) from error
     except (ValueError, RecursionError) as error:
         raise EvalkitError(
-            f"{path} is not valid TOML: {error}.", "See docs/ratings/files.md for an example."
+            f"{path} is not valid TOML: {error}.",
+            "See docs/ratings/files.md for an example.",
+            code="rate-35",
         ) from error
 
 
@@ -66,6 +69,7 @@ def open_study(run: Run, pool: Pool, given: Mapping[str, Any], source: str) -> S
                 f"The study {name!r} of {run.path} exists with another design: mode is"
                 f" {shown(known.mode)}, not {shown(mode)}.",
                 "Give the new design another name: `--study NAME`.",
+                code="rate-36",
             )
         values = asdict(known) | values
         if isinstance(values["exclude"], Mapping):
@@ -111,7 +115,7 @@ def _new_study(given: dict[str, Any], pool: Pool, source: str) -> Study:
 def _models(values: Mapping[str, Any], pool: Pool) -> Sequence[str]:
     models = values.get("models") or pool.models
     if not isinstance(models, list | tuple) or not all(isinstance(item, str) for item in models):
-        raise EvalkitError(f"models is {shown(models)}; expected a list of labels.")
+        raise EvalkitError(f"models is {shown(models)}; expected a list of labels.", code="rate-37")
     return models
 
 
@@ -119,11 +123,13 @@ def _toml(values: Mapping[str, Any], source: str) -> str:
     try:
         return tomli_w.dumps(values)
     except TypeError as error:
-        raise EvalkitError(f"{source} cannot be written as TOML: {error}.") from error
+        raise EvalkitError(
+            f"{source} cannot be written as TOML: {error}.", code="rate-38"
+        ) from error
 
 
 def _refuse(source: str, key: str, found: object, expected: str) -> None:
-    raise EvalkitError(f"{source} has {key} = {shown(found)}; expected {expected}.")
+    raise EvalkitError(f"{source} has {key} = {shown(found)}; expected {expected}.", code="rate-39")
 
 
 def _warn_of_names(study: Study) -> None:

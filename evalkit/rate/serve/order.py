@@ -77,6 +77,7 @@ def items_per_rater(study: Study) -> int:
                 f"The study {study.study!r} has {name}_items = {checks} and {count} items per "
                 f"rater; expected at most a quarter of them, {count // 4}.",
                 "Choose fewer checks, or more items.",
+                code="rate-40",
             )
     return count
 

@@ -32,11 +32,12 @@ class Pool:
         for model in models:
             if model not in self.models:
                 hint = did_you_mean(model, self.models)
-                raise EvalkitError(f"The runs have no model {model!r}.", hint)
+                raise EvalkitError(f"The runs have no model {model!r}.", hint, code="rate-41")
             if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
                 raise EvalkitError(
                     f"The model {model!r} has the name of an answer.",
                     "Give the model another label: `evalkit run --models LABEL=…`.",
+                    code="rate-42",
                 )
 
     def to_ask(self, models: Sequence[str]) -> tuple[str, ...]:
@@ -51,6 +52,7 @@ class Pool:
             raise EvalkitError(
                 f"No prompt has an image of all of {', '.join(models)}.",
                 "Make the missing images with `evalkit run`, or name fewer models: `--models a,b`.",
+                code="rate-43",
             )
         if self.variants:
             log.info("%d variants of prompts left out: only originals are asked about",
@@ -68,12 +70,14 @@ class Pool:
                         f"The study {study.study!r} asks about the model {model!r}, which none of"
                         " the runs has.",
                         f"Name the run that has it, too. Known: {', '.join(self.models)}.",
+                        code="rate-44",
                     )
                 if (prompt, model) not in self.places:
                     raise EvalkitError(
                         f"The study {study.study!r} asks about the prompt {prompt!r}, of which"
                         f" {model!r} has no image.",
                         "Make the image with `evalkit run`, or leave out the prompt.",
+                        code="rate-45",
                     )
         return {
             (prompt, model): self.places[prompt, model]
@@ -108,6 +112,7 @@ def read_pool(runs: Sequence[Run]) -> Pool:
                     f"{owners[model].path} and {run.path} both have a model {model!r}; expected"
                     " different labels.",
                     "Give one of them another label: `evalkit run --models LABEL=…`.",
+                    code="rate-46",
                 )
             owners[model] = run
             for record in run.records(model):
@@ -119,6 +124,7 @@ def read_pool(runs: Sequence[Run]) -> Pool:
                 if len(runs) > 1
                 else f"{run.path} has no images.",
                 "Make them with `evalkit run`, with the same prompts for all runs.",
+                code="rate-47",
             )
     texts = {prompt.id: prompt.text for prompt in prompts}
     variants = {prompts[at].id for at in originals_of(prompts)}

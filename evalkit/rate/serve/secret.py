@@ -55,6 +55,7 @@ def read_secret(run: Run) -> Secret:
         raise EvalkitError(
             f"{path} cannot be read or is damaged; expected the secret behind the links of raters.",
             "Restore the file, or delete it: all raters then need new links.",
+            code="rate-48",
         ) from error
     return Secret(key)
 
@@ -78,4 +79,5 @@ def _make(path: Path) -> None:
         raise EvalkitError(
             f"Could not write {path}: {error.strerror}.",
             "Ratings are kept in the run folder: it must be writable.",
+            code="rate-49",
         ) from error

@@ -81,11 +81,12 @@ def rate_serve(
     paths = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
     names = _raters(raters)
     if not paths:
-        raise EvalkitError("runs is empty; expected at least one run folder.")
+        raise EvalkitError("runs is empty; expected at least one run folder.", code="rate-50")
     if not (is_loopback(host) or names or prolific):
         raise EvalkitError(
             f"Other machines can reach the host {host}; expected the names of the raters.",
             "Each rater gets a link: `--raters anna,ben`.",
+            code="rate-51",
         )
     public = _checked_url(url)
     pool = read_pool([Run(path) for path in paths])
@@ -157,12 +158,14 @@ def only_server(run: Run) -> Iterator[None]:
         raise EvalkitError(
             f"Could not make or open {run.ratings_path}: {error.strerror}.",
             "Ratings are kept in the run folder: it must be writable.",
+            code="rate-52",
         ) from error
     try:
         if not lock(handle, run.ratings_path):
             raise EvalkitError(
                 f"Another process is already serving the ratings of {run.path}.",
                 "Use its links, or stop it.",
+                code="rate-53",
             )
         yield
     finally:
@@ -182,7 +185,9 @@ def _raters(names: str | Sequence[str]) -> list[str]:
             log.info("%s = %s", visible(name), known)
     if len({name.lower() for name in ids}) < len(ids):  # file systems may ignore the case
         raise EvalkitError(
-            f"raters is {', '.join(ids)}; expected each name once.", "Upper case does not count."
+            f"raters is {', '.join(ids)}; expected each name once.",
+            "Upper case does not count.",
+            code="rate-54",
         )
     return ids
 
@@ -193,6 +198,7 @@ def _checked_url(url: str) -> str:
         raise EvalkitError(
             f"url is {url!r}; expected an address without a path.",
             "For example `--url https://rate.example.org`.",
+            code="rate-55",
         )
     return f"{parts.scheme}://{parts.netloc}" if url else ""
 

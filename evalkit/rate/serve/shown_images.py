@@ -101,6 +101,7 @@ def size_of(path: Path) -> tuple[int, int]:
         raise EvalkitError(
             f"The image {path} of the study is missing or damaged.",
             "Make it again: delete it, then run `evalkit run` for this folder again.",
+            code="rate-56",
         ) from error
 
 

@@ -93,6 +93,7 @@ def conventions(
         raise EvalkitError(
             f"There are no conventions of the metric {metric!r}; expected {', '.join(METRICS)}.",
             nearest(metric, METRICS),
+            code="score-1",
         )
     about = METRICS[name]
     quoted = None
@@ -103,6 +104,7 @@ def conventions(
         raise EvalkitError(
             f"{about.title} has weights of its own, and {weights} is not used.",
             "Leave `--weights` out; `evalkit weights import` takes a file from a disk.",
+            code="score-2",
         )
     if not about.per_image:
         if not reference:
@@ -110,6 +112,7 @@ def conventions(
                 "FID compares with real images, and there is no reference.",
                 "Give real images or reference statistics with `--reference`; or use"
                 " `--metric clip_score`, which compares with the prompts.",
+                code="score-3",
             )
         rows, notes = rows_of_fid(Path(folder), reference, weights, device, batch_size)
     else:
@@ -118,6 +121,7 @@ def conventions(
                 f"{about.title} compares with the prompts, and the reference {reference!r} is"
                 " not used.",
                 "Leave `--reference` out, or use `--metric fid`.",
+                code="score-4",
             )
         rows, notes = rows_per_image(
             about.per_image, about.title, Path(folder), weights, device, batch_size

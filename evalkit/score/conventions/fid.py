@@ -50,6 +50,7 @@ def rows_of_fid(
         raise EvalkitError(
             f"The reference {reference!r} has statistics for no convention: {reasons}.",
             "Give a folder of real images.",
+            code="score-5",
         )
     encoder = InceptionConventions(network, digest, used)
     fake = _features(folder, encoder, batch_size)
@@ -113,7 +114,9 @@ def _features(path: Path, encoder: InceptionConventions, batch_size: int) -> dic
     )
     if len(files) < 2:
         raise EvalkitError(
-            f"Found {len(files)} images in {path}; FID needs at least 2.", "Give more images."
+            f"Found {len(files)} images in {path}; FID needs at least 2.",
+            "Give more images.",
+            code="score-6",
         )
     return found.values
 

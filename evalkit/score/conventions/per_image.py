@@ -60,10 +60,13 @@ def rows_per_image(
             f"{folder} has no prompts; {title} compares each image with its prompt.",
             "Make a run of the images and their prompts, and give that: `evalkit generate --models"
             f" {shlex.quote(str(folder))} --prompts PROMPTS --out RUN`.",
+            code="score-7",
         )
     if not images.texts:
         raise EvalkitError(
-            f"{folder} has no images of {images.model}.", "Give a run that has images."
+            f"{folder} has no images of {images.model}.",
+            "Give a run that has images.",
+            code="score-8",
         )
     every = dict.fromkeys(item.source for item in conventions)
     sources = [one for one in every if isinstance(one, Source)]
@@ -85,6 +88,7 @@ def rows_per_image(
         raise EvalkitError(
             f"{title} cannot be measured: {'; '.join(reason for reason, _, _ in said)}.",
             f"{'. '.join(filter(None, steps)) or 'Give weights of one of the networks'}.",
+            code="score-9",
         )
     clusters = intervals.cluster_numbers(images.texts)
     rows: list[ConventionRow] = []

@@ -33,6 +33,7 @@ def quoted(target: float | str, what: str, lowest: float, example: str) -> Targe
         raise EvalkitError(
             f"target is {text!r}; expected {what}, a number of at least {lowest:g}.",
             f"For example `--target {example}`.",
+            code="score-10",
         )
     mantissa, _, exponent = text.lower().partition("e")
     half = 0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))

@@ -87,6 +87,7 @@ class Mini:
             raise EvalkitError(
                 f"The detector mini is given the model {model!r}; it is the bundled network.",
                 "Leave out the option `model`.",
+                code="scorers-7",
             )
         path = BUNDLED / "mini-judge.safetensors"
         self.fingerprint = f"{fingerprint(path)}+prepare{PREPARATION}"
@@ -138,7 +139,9 @@ class _Published:
         except EvalkitError as error:
             if model:
                 raise
-            raise Unavailable(error.message, error.hint) from error  # nobody named these weights
+            raise Unavailable(
+                error.message, error.hint, code=error.code
+            ) from error  # nobody named these weights
         self.device = device_of(device)
         library = ".".join(version("transformers").split(".")[:2])  # it has the preprocessing
         self.fingerprint = f"{identity}/transformers-{library}"
@@ -246,6 +249,7 @@ class Mask2Former(_Published):
             raise EvalkitError(
                 f"{self._model} knows {len(labels)} classes; expected the 80 objects of COCO.",
                 f"For example {self.default}.",
+                code="scorers-8",
             )
 
     def __call__(
@@ -285,5 +289,6 @@ def load_detector(name: str, model: str, device: str) -> Detector:
         raise EvalkitError(
             f"GenEval has no detector {name!r}; expected {', '.join(DETECTORS)}.",
             nearest(name, DETECTORS),
+            code="scorers-9",
         )
     return DETECTORS[name](model, device)

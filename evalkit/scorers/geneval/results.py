@@ -60,7 +60,9 @@ class GenEvalResults:
             content = read_limited(self._file, _MOST)
         except OSError as error:
             raise EvalkitError(
-                f"The results {file} cannot be read: {error.strerror}.", _EXPECTED
+                f"The results {file} cannot be read: {error.strerror}.",
+                _EXPECTED,
+                code="scorers-10",
             ) from error
         self._results = _read(decode_text(content, file), file)
         self.fingerprint = f"geneval-official-1/{hashlib.sha256(content).hexdigest()[:32]}"
@@ -78,12 +80,14 @@ class GenEvalResults:
                     f"An image of the prompt {prompt!r:.200} is {found[0].filename} in"
                     f" {self._file}, there with the prompt {found[0].prompt!r:.200}.",
                     "Score the images with the prompts that they were made and evaluated for.",
+                    code="scorers-11",
                 )
             if len({one.correct for one in own}) > 1:
                 places = " and ".join(f"{one.filename} ({_said(one)})" for one in own)
                 raise EvalkitError(
                     f"{self._file} has two results for one image: {places}.",
                     "Evaluate the images again.",
+                    code="scorers-12",
                 )
             if own:
                 details = {"reason": own[0].reason, "file": own[0].filename}
@@ -100,6 +104,7 @@ class GenEvalResults:
                 f"None of the images that {self._file} names is there, such as"
                 f" {self._results[0].filename!r:.200}.",
                 "Give the folder that was evaluated: `--set geneval_results.images=FOLDER`.",
+                code="scorers-13",
             )
         known: dict[str, list[_Result]] = defaultdict(list)
         for one, place in track(there, "reading the evaluated images", len(there), "images"):
@@ -134,7 +139,11 @@ def _read(text: str, file: str) -> list[_Result]:
             isinstance(row.get(name), kind) for name, kind in _COLUMNS.items()
         )
         if not good:
-            raise EvalkitError(f"{place} is no result: it needs {', '.join(_COLUMNS)}.", _EXPECTED)
+            raise EvalkitError(
+                f"{place} is no result: it needs {', '.join(_COLUMNS)}.",
+                _EXPECTED,
+                code="scorers-14",
+            )
         columns = {name: row[name] for name in _COLUMNS}
         one = _Result(line=number, reason=str(row.get("reason") or ""), **columns)
         _check_task(row, one, place)
@@ -143,9 +152,10 @@ def _read(text: str, file: str) -> list[_Result]:
                 f"{file} has {one.filename} twice: {_said(other)} in line {other.line},"
                 f" {_said(one)} in line {number}.",
                 "Give the file of one evaluation.",
+                code="scorers-15",
             )
     if not results:
-        raise EvalkitError(f"{file} has no result.", _EXPECTED)
+        raise EvalkitError(f"{file} has no result.", _EXPECTED, code="scorers-16")
     return list(results.values())
 
 
@@ -157,6 +167,7 @@ def _check_task(row: Mapping[str, Any], one: _Result, place: str) -> None:
             f"{place} has the prompt {one.prompt!r:.200} and the tag {one.tag!r:.50}; expected a"
             f" prompt of GenEval and one of {', '.join(TAGS)}.",
             _EXPECTED,
+            code="scorers-17",
         )
     stated = row.get("metadata")
     if isinstance(stated, str):  # JSON in JSON, as the program writes it
@@ -166,6 +177,7 @@ def _check_task(row: Mapping[str, Any], one: _Result, place: str) -> None:
         raise EvalkitError(
             f"{place} was evaluated for {stated or one.tag}; its prompt asks for {expected}.",
             "Evaluate the images again, with the metadata of their prompts.",
+            code="scorers-18",
         )
 
 

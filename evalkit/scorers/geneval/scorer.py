@@ -48,6 +48,7 @@ class GenEval:
                 raise EvalkitError(
                     f"A threshold of GenEval is {value}; expected 0 or more, and below 1.",
                     "The published ones are 0.3, and 0.9 for counting.",
+                    code="scorers-19",
                 )
         self._detector = load_detector(detector, model, device)
         self.device = self._detector.device
@@ -106,7 +107,8 @@ def overall(*, fake: Tensor) -> Tensor:
     known = {TAGS[int(number) // 2] for number in fake[:, 0].tolist()}
     if gone := [tag for tag in TAGS if tag not in known]:
         raise EvalkitError(
-            f"there is no answer for {', '.join(gone)}; expected images of all {len(TAGS)} tags"
+            f"there is no answer for {', '.join(gone)}; expected images of all {len(TAGS)} tags",
+            code="scorers-20",
         )
     return _mean_of_tags(fake[:, 0])
 

@@ -46,6 +46,7 @@ def coco_captions(folder: Path, file: str, names: Sequence[str]) -> Iterator[tup
             f"{path} does not contain COCO captions; expected images with id and file_name, "
             "annotations with id, image_id and caption.",
             EXPECTED,
+            code="training-5",
         ) from error
     # COCO writes bare names, in whatever folder (train2017, ...) the images are.
     by_name: dict[str, list[str]] = defaultdict(list)
@@ -62,5 +63,6 @@ def coco_captions(folder: Path, file: str, names: Sequence[str]) -> Iterator[tup
             raise EvalkitError(
                 f"{path} names {name!r}, which may be {found[0]} or {found[1]}.",
                 "Write the folder before the name.",
+                code="training-6",
             )
         yield found[0], cleaned(caption, f"Annotation {number} of {path}")

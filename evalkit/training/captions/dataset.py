@@ -100,6 +100,7 @@ class CaptionedDataset:
                 f"{held_out} images are to be held out of {len(self)}; "
                 f"expected 1 to {len(self) - 1}.",
                 "Hold out fewer, or give more images.",
+                code="training-7",
             )
 
         def digest(row: int) -> bytes:
@@ -140,14 +141,16 @@ def read_dataset(place: Path | str, size: int) -> CaptionedDataset:
         raise EvalkitError(
             f"{place} is of the kind {source.kind}, from which captions cannot be read.",
             f"Give a folder of images or tar shards. {EXPECTED}",
+            code="training-8",
         )
     names = [image.name for image in source]
     if not names:
-        raise EvalkitError(f"{place} contains no images.", EXPECTED)
+        raise EvalkitError(f"{place} contains no images.", EXPECTED, code="training-9")
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise EvalkitError(
             f"{place} contains several files named {twice[0]!r}.",
             "Names must be unique: create the archive again.",
+            code="training-10",
         )
     if source.kind == "folder":
         found = folder_captions(Path(place), names)
@@ -184,12 +187,13 @@ def _check_pairs(
 ) -> None:
     images = _count(len(names), "image")
     if not chosen and not unmatched:
-        raise EvalkitError(f"{place} has {images} and no captions.", EXPECTED)
+        raise EvalkitError(f"{place} has {images} and no captions.", EXPECTED, code="training-11")
     if not chosen:
         raise EvalkitError(
             f"{place} has captions of {_count(len(unmatched), 'name')} such as {unmatched[0]!r}, "
             f"and none matches one of its {images}.",
             f"Its first image is {names[0]!r}. {EXPECTED}",
+            code="training-12",
         )
     if unmatched:
         missing = _count(len(unmatched), "missing image")
@@ -198,6 +202,7 @@ def _check_pairs(
         raise EvalkitError(
             f"{place} has 1 image with a caption; expected at least 2.",
             "Add images with captions.",
+            code="training-13",
         )
 
 
@@ -208,6 +213,7 @@ def _check_memory(count: int, size: int) -> None:
             f"{count} images of {size} x {size} pixels take {needed / 2**30:.1f} GiB of memory; "
             "expected at most 8.",
             "Give fewer images, or train at a smaller size.",
+            code="training-14",
         )
 
 

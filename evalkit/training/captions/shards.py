@@ -46,6 +46,7 @@ def _texts(path: Path, label: str) -> Iterator[tuple[str, bytes]]:
         raise EvalkitError(
             f"The tar file {path} cannot be read: {error}.",
             "It is damaged, or is not a tar file.",
+            code="training-15",
         ) from error
 
 
@@ -56,12 +57,14 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> b
         raise EvalkitError(
             f"{path} contains {member.name!r}, which is a {kind}.",
             "Expected plain files: create the archive again.",
+            code="training-16",
         )
     if member.size > TEXT_LIMIT:
         raise EvalkitError(
             f"{path} contains {member.name!r} of {member.size / 2**20:.0f} MiB; "
             "expected captions of at most 1 MiB.",
             "Remove it and create the archive again.",
+            code="training-17",
         )
     file = archive.extractfile(member)
     assert file is not None  # it is a regular file

@@ -43,7 +43,9 @@ def table_captions(folder: Path, file: str) -> Iterator[tuple[str, list[str]]]:
 
 def _missing(label: str, field: str, keys: tuple[str, ...]) -> EvalkitError:
     return EvalkitError(
-        f"{label} has no {field}; expected text under one of: {', '.join(keys)}.", EXPECTED
+        f"{label} has no {field}; expected text under one of: {', '.join(keys)}.",
+        EXPECTED,
+        code="training-18",
     )
 
 
@@ -67,9 +69,12 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     f"expected those of the columns {', '.join(header)}.",
                     "Put captions that contain a comma in double quotes, "
                     "and name each column once.",
+                    code="training-19",
                 )
             yield label, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise EvalkitError(
-            f"Line {rows.line_num} of {path} is not valid CSV: {error}.", EXPECTED
+            f"Line {rows.line_num} of {path} is not valid CSV: {error}.",
+            EXPECTED,
+            code="training-20",
         ) from error

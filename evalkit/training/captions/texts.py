@@ -65,7 +65,7 @@ def read_limited(path: Path, limit: int) -> bytes:
         return files.read_limited(path, limit)
     except OSError as error:
         raise EvalkitError(
-            f"The captions {path} cannot be read: {error.strerror}.", EXPECTED
+            f"The captions {path} cannot be read: {error.strerror}.", EXPECTED, code="training-21"
         ) from error
 
 
@@ -90,14 +90,19 @@ def cleaned(value: object, label: str) -> list[str]:
     for text in texts:
         if not isinstance(text, str):
             raise EvalkitError(
-                f"{label} has a caption that is not text but {text!r:.60}.", EXPECTED
+                f"{label} has a caption that is not text but {text!r:.60}.",
+                EXPECTED,
+                code="training-22",
             )
         if not text.strip():
-            raise EvalkitError(f"{label} has an empty caption.", "Write one, or remove it.")
+            raise EvalkitError(
+                f"{label} has an empty caption.", "Write one, or remove it.", code="training-23"
+            )
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise EvalkitError(
                 f"{label} has a caption with an incomplete character (a lone surrogate).",
                 "Write it as UTF-8.",
+                code="training-24",
             )
         captions.append(text.strip())
     return captions

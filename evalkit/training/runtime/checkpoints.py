@@ -51,6 +51,7 @@ def initialise_from(
         raise EvalkitError(
             f"{path} has another shape: it differs in {found}.",
             "Repeat its options, or start over without weights.",
+            code="training-37",
         )
     network.load_state_dict(network.state_dict() | trained.state_dict())
 
@@ -130,12 +131,15 @@ class Checkpoint:
             EOFError,
         ) as error:
             raise EvalkitError(
-                f"{path} is not a training checkpoint.", "Move it to start over."
+                f"{path} is not a training checkpoint.",
+                "Move it to start over.",
+                code="training-38",
             ) from error
         if found := differences(self.config, theirs, self.config):
             raise EvalkitError(
                 f"{path} belongs to another training: it differs in {found}.",
                 "Repeat its options, or give another --out.",
+                code="training-39",
             )
         for name, part in self._parts.items():
             part.load_state_dict(states[name])

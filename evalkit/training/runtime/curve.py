@@ -96,6 +96,7 @@ def check_finite(value: float, step: int, name: str = "loss") -> float:
             f"The {name} became {value} at step {step}.",
             "The last checkpoint is kept: continue from it with `--precision fp32`, "
             "or start over with another --seed.",
+            code="training-40",
         )
     return value
 

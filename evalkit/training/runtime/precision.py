@@ -38,7 +38,9 @@ def choose_precision(name: str, device: str, processes: Processes) -> ComputePre
         return ComputePrecision(PRECISIONS[name], f"{name}: as requested", device)
     if name != "auto":
         raise EvalkitError(
-            f"There is no precision {name!r}.", f"Expected auto, {', '.join(PRECISIONS)}."
+            f"There is no precision {name!r}.",
+            f"Expected auto, {', '.join(PRECISIONS)}.",
+            code="training-41",
         )
     if device.startswith("cuda"):
         if torch.cuda.get_device_capability(device) >= (8, 0):

@@ -42,6 +42,7 @@ class Processes:
                 f"A batch of {batch} cannot be divided among {self.count} processes "
                 f"in {accumulate} parts each.",
                 f"Expected a multiple of {parts}: change --batch or --accumulate.",
+                code="training-42",
             )
         size = batch // parts
         return [

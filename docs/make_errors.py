@@ -1,0 +1,155 @@
+"""Writes docs/errors.md and docs/errors/ from the errors in the source; `--check` compares."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from evalkit.escape import markdown
+
+DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "evalkit"
+FEW = 10  # errors of a room that has no page of its own
+OTHERS = "others"
+GAP = "…"  # a name or a number
+COMPOSED = {  # whose words are put together elsewhere
+    "images-1": "The image … is damaged, animated, too large, or of a kind that is refused.",
+    "locks-1": "Another process works on the same part of the run.",
+    "rate-1": "The two files or raters contradict each other: one may have the reversed scale.",
+    "rate-27": "Some raters or files seem to answer from 0 to 4, others from 1 to 5.",
+    "rate-28": "Few answers are above a smaller scale: a larger scale, or a mistake.",
+}
+HEAD = """# Errors by code
+
+Made from the source by `python docs/make_errors.py`; do not edit.
+
+Every error ends with a code in brackets, such as `[score-1]`: the part of evalkit that found it,
+and a number that never changes. In Python it is `error.code`. [Troubleshooting](troubleshooting.md)
+explains the most frequent ones. Search for the code, or look it up on the page of its part:
+
+| part | errors |
+|---|---|
+"""
+TAIL = """
+Three codes have no number:
+
+| code | meaning |
+|---|---|
+| `system` | the system refused memory, a thread or a file; `evalkit doctor` shows what there is |
+| `output` | the reader of the output has ended, or the output cannot be written |
+| `incomplete` | everything is written, but a metric failed, or a model has no usable image |
+
+Wrong options of a command are said by the command line itself, with its usage and exit code 2.
+Errors of plug-ins have the code of the place that called them.
+"""
+
+
+class Error(NamedTuple):
+    code: str
+    message: str
+    hint: str
+
+
+def errors() -> Iterator[Error]:
+    """Every error that has a code of its own, in the order of the source."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        found: dict[str, Error] = {}
+        for place in ast.walk(module):  # inner functions come after the outer ones, and are right
+            if not isinstance(place, ast.Module | ast.FunctionDef):
+                continue
+            known = _assigned(place)
+            for node in ast.walk(place):
+                if isinstance(node, ast.Call) and (code := _code(node)):
+                    hints = [key.value for key in node.keywords if key.arg == "hint"]
+                    message, *more = (_text(one, known) for one in [*node.args, *hints])
+                    message = COMPOSED.get(code, message)
+                    found[code] = Error(code, message, more[0] if more else "")
+        yield from sorted(found.values(), key=lambda one: int(one.code.rpartition("-")[2]))
+
+
+def pages() -> dict[Path, str]:
+    """The content of each page."""
+    rooms: dict[str, list[Error]] = {}
+    for error in errors():
+        rooms.setdefault(error.code.rpartition("-")[0], []).append(error)
+    large = {room: some for room, some in sorted(rooms.items()) if len(some) >= FEW}
+    small = [one for room, some in sorted(rooms.items()) if room not in large for one in some]
+    by_page = {**large, OTHERS: small}
+    listed = [f"| [{name}](errors/{name}.md) | {len(some)} |\n" for name, some in by_page.items()]
+    made = {DOCS / "errors.md": HEAD + "".join(listed) + TAIL}
+    for name, some in by_page.items():
+        title = "Errors of other parts" if name == OTHERS else f"Errors: {name}"
+        rows = [f"| `{one.code}` | {_cell(one.message)} | {_cell(one.hint)} |\n" for one in some]
+        head = f"# {title}\n\n“{GAP}” stands for names and numbers.\n\n"
+        table = "| code | message | what to do |\n|---|---|---|\n"
+        made[DOCS / "errors" / f"{name}.md"] = head + table + "".join(rows)
+    return made
+
+
+def _code(call: ast.Call) -> str:
+    """The code that a call gives to an error; "" for another call."""
+    given = [key.value for key in call.keywords if key.arg == "code"]
+    found = given[0].value if given and isinstance(given[0], ast.Constant) else ""
+    return found if isinstance(found, str) and "-" in found else ""
+
+
+Known = Mapping[str, Sequence[ast.expr]]
+
+
+def _assigned(place: ast.Module | ast.FunctionDef) -> Known:
+    """By name of a variable, what it may be."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(place):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).append(node.value)
+    return found
+
+
+def _text(node: ast.expr, known: Known) -> str:
+    """The words of a message, with gaps for what is known only when it is raised."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text(part, known) for part in node.values)
+    if isinstance(node, ast.IfExp):
+        return " / ".join(filter(None, [_text(node.body, known), _text(node.orelse, known)]))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _text(node.left, known) + _text(node.right, known)
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("did_you_mean"):
+        return "The closest names are suggested."
+    if isinstance(node, ast.Name):
+        texts = [_text(one, {}) for one in known.get(node.id, ())]
+        return " / ".join(dict.fromkeys(text for text in texts if text != GAP)) or GAP
+    return GAP
+
+
+def _cell(text: str) -> str:
+    """The text in a cell of a table; what is in backticks stays code."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(
+        part.replace("|", "\\|") if place % 2 else markdown(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def main() -> None:
+    made, folder = pages(), DOCS / "errors"
+    there = {path: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
+    if "--check" in sys.argv:
+        there[DOCS / "errors.md"] = (DOCS / "errors.md").read_text(encoding="utf-8")
+        if there != made:
+            sys.exit("docs/errors differs from the source: run `python docs/make_errors.py`.")
+        return
+    folder.mkdir(exist_ok=True)
+    for path in there.keys() - made.keys():
+        path.unlink()
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
