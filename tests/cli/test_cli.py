@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import struct
@@ -171,7 +172,7 @@ def test_mistakes(name: str, place: Path) -> None:
     assert (status, output) == (2, "")
     lines = errors.splitlines()
     [error] = [line for line in lines if line.startswith("error: ")]
-    assert error.endswith(".")
+    assert re.fullmatch(r"error: .*\. \[\w+-\d+\]", error)
     assert message in errors
     assert lines[-1] == error or (lines[-2] == error and lines[-1].startswith("hint: "))
     assert "Traceback" not in errors
@@ -187,7 +188,7 @@ def test_a_real_process_behaves_the_same(place: Path) -> None:
     assert process("generate", "--models", "nois", "--prompts", "p.txt") == (
         2,
         "",
-        "error: There is no generator 'nois'.\n"
+        "error: There is no generator 'nois'. [plugins-1]\n"
         "hint: Did you mean 'noise'? See `evalkit list generators`.\n",
     )
     status, _, errors = process("generate", "--model", "noise")
@@ -292,7 +293,7 @@ def test_images_without_prompts_need_a_run_with_prompts(place: Path) -> None:
     assert f"next: {then}" in errors.splitlines()
     assert errors.splitlines()[-1] == (
         "error: None of the named scorers has a value (mini_judge): a folder of images has no"
-        " prompts."
+        " prompts. [incomplete]"
     )
 
 
@@ -475,7 +476,7 @@ def test_an_output_that_is_full_or_closed_causes_no_traceback(place: Path) -> No
     with open("/dev/full", "w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: the output cannot be written: No space left on device.\n"
+    assert done.stderr == "error: the output cannot be written: No space left on device. [output]\n"
     line = shlex.join(words)
     assert subprocess.run(f"{line} >&-", shell=True).returncode == 0
 

@@ -187,13 +187,13 @@ def test_a_model_without_a_usable_image_ends_with_3_after_everything_is_written(
     given = (*RUN, *MEASURED) if command == "run" else RUN
     status, output, errors = call(command, "--models", f"noise,{model}", *given)
     assert status == 3
-    assert errors.splitlines()[-1] == f"error: {FAULTS[model]}"
+    assert errors.splitlines()[-1] == f"error: {FAULTS[model]} [incomplete]"
     assert errors.count("error: ") == 1
     assert output.splitlines()[-1] == "run"
     if command == "run":
         assert (place / "run/report/index.html").is_file()
         status, _, errors = call("score", "run", *MEASURED)
-        assert (status, errors.splitlines()[-1]) == (3, f"error: {FAULTS[model]}")
+        assert (status, errors.splitlines()[-1]) == (3, f"error: {FAULTS[model]} [incomplete]")
         status, output, _ = call("run", "--models", f"noise,{model}", *RUN, *MEASURED, "--json")
         assert status == 3
         assert {row["model"] for row in json.loads(output)} == {"noise", model}
