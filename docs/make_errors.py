@@ -129,6 +129,8 @@ def _text(node: ast.expr, known: Known) -> str:
 
 def _cell(text: str) -> str:
     """The text in a cell of a table; what is in backticks stays code."""
+    if not text.strip(f"{GAP}. "):  # nothing that is always said
+        return ""
     parts = " ".join(text.split()).split("`")
     return "`".join(
         part.replace("|", "\\|") if place % 2 else markdown(part)
