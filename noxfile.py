@@ -72,6 +72,13 @@ def licences(session: nox.Session) -> None:
     session.run("python", "docs/make_licences.py", "--check")
 
 
+@nox.session
+def gallery(session: nox.Session) -> None:
+    """The reports of docs/gallery.md, in reports/gallery/. Two minutes of CPU time."""
+    session.install("-c", "constraints.txt", "scikit-image", "-e", ".")
+    session.run("python", "docs/make_gallery.py", "reports/gallery")
+
+
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
     """The lowest versions that pyproject.toml allows, on the lowest Python."""

@@ -21,6 +21,7 @@ from evalkit import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = "reports/example"  # a run: the site shows its report
+GALLERY = "reports/gallery"  # what docs/make_gallery.py made, or nothing: then its links are text
 PAGES = {  # a file of the repository: its page
     "BENCHMARKS.md": "benchmarks.md",
     "CHANGELOG.md": "changelog.md",
@@ -76,6 +77,10 @@ def on_files(files: Files, config: Any) -> Files:
         if path.is_file() and path.suffix != ".md":
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
+    for path in sorted((ROOT / GALLERY).rglob("*")):
+        if path.is_file() and path.suffix != ".md":
+            name = f"gallery/{path.relative_to(ROOT / GALLERY).as_posix()}"
+            files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
 
@@ -97,7 +102,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             if file == REPORT
             else PAGES.get(file) or (file.removeprefix("docs/") if file.startswith("docs/") else "")
         )
-        if not place:
+        report = place.partition("gallery/")[2]
+        if not place or (report and not (ROOT / GALLERY / report).is_file()):
             return text
         start = posixpath.dirname(name) or "."
         return f"[{text}]({posixpath.relpath(place, start)}{hash_sign}{anchor})"
@@ -111,6 +117,8 @@ def on_post_build(config: Any) -> None:
     """Put report.md beside the page of the report: to mkdocs it would be a page of its own."""
     place = Path(config.site_dir) / REPORT / "report" / "report.md"
     shutil.copyfile(ROOT / REPORT / "report" / "report.md", place)
+    for path in (ROOT / GALLERY).glob("*/report/report.md"):
+        shutil.copyfile(path, Path(config.site_dir) / "gallery" / path.relative_to(ROOT / GALLERY))
 
 
 def api_pages() -> dict[str, str]:

@@ -48,6 +48,7 @@ class ImageSet:
     missing: Sequence[Request] = ()  # without any outcome, or without an image in the folder
     samples: int = 1  # requested images per prompt
     variants: Set[int] = frozenset()  # the positions of prompts that are variants of others
+    root: Path | None = None  # of the run: findings name its files relative to it
 
     def absent(self) -> dict[str, Any]:
         """The files that are not taken and the images that are missing (see `sources.absent`)."""
@@ -56,7 +57,7 @@ class ImageSet:
 
     def findings(self) -> dict[str, Any]:
         """What was taken and what was not, as plain values (see `validation.summary`)."""
-        found = self.validation.findings(self.files, self.skipped)
+        found = self.validation.findings(self.files, self.skipped, self.root)
         # A run keeps images of a folder as plain RGB; what was done to them is in the manifest.
         notes = Counter(one.extra for one in self.records if one.source and one.extra)
         return (
@@ -255,6 +256,7 @@ def _of_run(run: Run, chosen: Sequence[str], shard: Shard) -> ImageSets:
                 missing=missing,
                 samples=per_prompt,
                 variants=variants,
+                root=run.path.absolute(),
             )
         )
     return ImageSets(run, sets, asked)

@@ -167,10 +167,22 @@ class ImageValidation:
         ]
 
     def findings(
-        self, images: Sequence[ImageFile], skipped: Sequence[InvalidImage] = ()
+        self,
+        images: Sequence[ImageFile],
+        skipped: Sequence[InvalidImage] = (),
+        root: Path | None = None,
     ) -> dict[str, Any]:
-        """All findings on a set, for image_checks.json and protocol.json; see `summary`."""
-        return summary([str(image.path) for image in images], self.complete(images), skipped)
+        """All findings on a set, for image_checks.json and protocol.json; see `summary`.
+
+        root: files in it are named relative to it, so that a run can be moved and published.
+        """
+
+        def name(path: Path) -> Path:
+            return path.relative_to(root) if root and path.is_relative_to(root) else path
+
+        names = [str(name(image.path)) for image in images]
+        left = [one._replace(path=name(one.path)) for one in skipped]
+        return summary(names, self.complete(images), left)
 
 
 def image_facts(cache: Path, shard: Shard = WHOLE) -> dict[str, ImageFacts]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from evalkit.report.facts import Facts, part, speed_rows, whole
-from evalkit.report.numbers import DASH, decimals, number
+from evalkit.report.numbers import DASH, decimals, number, plural
+from evalkit.terminal import dollars
 
 OPTIONAL = ("failed", "missing", "one colour", "not taken")  # shown where one is not 0
 
@@ -37,6 +39,27 @@ def accounting(facts: Facts) -> list[Account]:
             texts["images/s"] = DASH if value is None else number(value, decimals([value], []))
         made.append(Account(model, texts))
     return made
+
+
+def charges(facts: Facts) -> list[str]:
+    """What each model of a service was asked and what it charged, in a sentence or two."""
+    found = []
+    for model in facts.models:
+        records = facts.records[model]
+        if not (sent := sum(record.attempts for record in records)):
+            continue
+        known = math.fsum(record.cost or 0.0 for record in records)
+        unknown = any(record.cost is None for record in records if record.status == "ok")
+        charged = "at an unknown price" if unknown else f"for {dollars(known)}"
+        text = f"{model}: {plural(sent, 'request')} for {plural(len(records), 'image')}, {charged}."
+        if doubtful := sum(record.possible_charges for record in records):
+            costs = [record.possible_cost for record in records if record.possible_charges]
+            more = math.fsum(cost or 0.0 for cost in costs)
+            amount = "an unknown amount" if None in costs else dollars(more)
+            asked = plural(doubtful, "request")
+            text += f" {asked} without a readable answer may have cost {amount} more."
+        found.append(text)
+    return found
 
 
 def _counts(facts: Facts, model: str) -> dict[str, int | None]:

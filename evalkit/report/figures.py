@@ -232,7 +232,11 @@ def _speed(facts: Facts) -> Chart | None:
     rows = speed_rows(facts)
     if not rows:
         return None
-    caption = "Medians; bars: 5th to 95th percentile of the images. The time of an image is its"
-    caption += " share of the time of its batch."
+    caption = "Medians; bars: 5th to 95th percentile of the images."
+    remote = [any(one.attempts for one in facts.records[row["model"]]) for row in rows]
+    if not all(remote):
+        caption += " The time of an image is its share of the time of its batch."
+    if any(remote):
+        caption += " The time of an image of a service is that from request to answer."
     figure = run_charts.speed(rows, facts.models)
     return Chart("speed", "Speed", caption, rows, figure, [figure], "outcomes")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import ComparisonRow
 from evalkit.report import numbers, sentences
-from evalkit.report.accounting import accounting
+from evalkit.report.accounting import accounting, charges
 from evalkit.report.answers import RECORDS, answers, questions
 from evalkit.report.facts import Facts
 from evalkit.report.findings import Finding, reason
@@ -66,13 +66,18 @@ def results(facts: Facts) -> Context | None:
     if not facts.findings:
         return None
     baselines = any(cell.baseline for f in facts.findings for cell in f.cells.values())
+    # Folders refuse nothing and take no time.
+    requests = [one for records in facts.records.values() for one in records]
+    folders = all(one.source or one.status == "missing" for one in requests)
+    shown = [one for one in facts.findings if not (folders and one.measure.from_records)]
     tables_of = {
         "Image metrics": facts.of_images,
         "Raters": [one for one in facts.findings if one.measure.from_ratings],
-        RECORDS: [one for one in facts.findings if one.measure.from_records],
+        RECORDS: [one for one in shown if one.measure.from_records],
     }
     return {
         "baselines": baselines,
+        "shown": shown,
         "tables": [(title, questions(own)) for title, own in tables_of.items() if own],
         "conclusion": sentences.conclusion(facts),
         "remarks": sentences.remarks(facts),
@@ -148,6 +153,7 @@ def outcomes(facts: Facts) -> Context | None:
         return None
     return {
         "accounts": accounts,
+        "charges": charges(facts),
         "common": questions(facts.common),
         "troubles": {model: found for model in facts.models if (found := troubles(facts, model))},
     }

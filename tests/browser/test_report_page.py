@@ -136,6 +136,13 @@ def test_wide_tables_scroll_inside_their_box(tmp_path, opened, name, options):
     assert box.locator("tbody th").first.bounding_box()["x"] == left  # the names stay
 
 
+def test_the_images_of_four_models_are_seen_whole(opened, tmp_path):
+    models = ("dalle", "gan", "other", "fourth")
+    path = report(make_run(tmp_path / "run", 12, models, hostile=False).path)
+    box = opened(path.as_uri()).locator(".strip .scroll")
+    assert box.evaluate("box => box.scrollHeight <= box.clientHeight")
+
+
 def test_texts_of_a_run_run_nothing(address, opened):
     page = opened(address)
     assert page.evaluate("document.scripts.length") == 1

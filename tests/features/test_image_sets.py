@@ -64,7 +64,8 @@ def test_the_images_of_a_run_are_validated(tmp_path: Path):
             for at, data in enumerate(contents)
         ],
     )
-    assert image_sets(run.path).sets[0].findings()["black"]["count"] == 1
+    black = image_sets(run.path).sets[0].findings()["black"]
+    assert black == {"count": 1, "names": ["images/toy/00001-0.png"]}  # no path of this machine
     records = run.records("toy")
     broken = dataclasses.replace(
         records[1], sha256=run.save_image("toy", records[1], b"not an image").sha256
@@ -74,7 +75,9 @@ def test_the_images_of_a_run_are_validated(tmp_path: Path):
     assert images.texts == ["a tree 0", "a tree 2"]
     assert [record.index for record in images.records] == [0, 2]
     assert len(images.all_records) == 3
-    assert images.findings()["skipped_kinds"] == {"not an image": 1}
+    found = images.findings()
+    assert found["skipped_kinds"] == {"not an image": 1}
+    assert [one["name"] for one in found["skipped_names"]] == ["images/toy/00001-0.png"]
 
 
 def test_an_unknown_policy_is_refused(tmp_path: Path):

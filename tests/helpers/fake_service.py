@@ -129,10 +129,10 @@ def image_for(text: str, size: int = 16) -> Image.Image:
     )
 
 
-def png(text: str, size: int = 16) -> bytes:
+def png(text: str, size: int = 16, draw: Callable[[str, int], Image.Image] = image_for) -> bytes:
     """The same image as a PNG file."""
     buffer = io.BytesIO()
-    image_for(text, size).save(buffer, "PNG")
+    draw(text, size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -169,6 +169,8 @@ class FakeService:
         retry_after: the value of Retry-After; None for the time until there is room (in whole
             milliseconds), "" for no header.
         size: of the images, in pixels.
+        draw: the image of a prompt and a size.
+        port: 0 for any that is free.
     """
 
     def __init__(
@@ -181,7 +183,10 @@ class FakeService:
         slots: int | None = None,
         retry_after: str | None = None,
         size: int = 16,
+        draw: Callable[[str, int], Image.Image] = image_for,
+        port: int = 0,
     ) -> None:
+        self.draw, self.port = draw, port
         self.plan, self.latency, self.rate, self.burst, self.slots = (
             plan,
             latency,
@@ -211,7 +216,7 @@ class FakeService:
 
     def made(self, call: Call, fault: Fault) -> dict[str, Any]:
         """The content of an answer with status 200."""
-        data = png(call.prompt, self.size)
+        data = png(call.prompt, self.size, self.draw)
         if fault == "truncated":
             data = data[: len(data) // 2]
         item = {"b64_json": base64.b64encode(data).decode()}
@@ -232,7 +237,7 @@ class FakeService:
         class Handler(_Handler):
             fake = service
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", self.port), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
         )
@@ -313,7 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """`/files/<prompt in hex>.png`, the target of `"response_format": "url"`."""
         name = self.path.rpartition("/")[2].removesuffix(".png")
-        data = png(bytes.fromhex(name).decode(), self.fake.size)
+        data = png(bytes.fromhex(name).decode(), self.fake.size, self.fake.draw)
         self._send_bytes(200, data, "image/png")
 
     def _answer(self, call: Call, fault: Fault, wait: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from report_runs import make_run
 
 from evalkit.core import MetricRow
 from evalkit.report import sentences
-from evalkit.report.accounting import accounting
+from evalkit.report.accounting import accounting, charges
 from evalkit.report.facts import read_facts
 from evalkit.report.numbers import DASH
 from evalkit.report.report import report
@@ -75,3 +77,46 @@ def test_images_that_are_gone_are_missing(tmp_path):
     for path in run.path.glob("images/*/manifest*"):
         path.unlink()
     assert [one.counts["missing"] for one in accounting(read_facts(run.path))] == ["12", "12"]
+
+
+def test_requests_and_charges_of_a_service_are_stated(tmp_path):
+    run = make_run(tmp_path / "run", 4, hostile=False)
+    first, *others = run.records("gan")
+    paid = replace(first, attempts=3, cost=0.5, possible_charges=2, possible_cost=0.25)
+    run.append_records("gan", [paid, *(replace(one, attempts=1, cost=1.0) for one in others)])
+    said = (
+        "gan: 6 requests for 4 images, for $3.50."
+        " 2 requests without a readable answer may have cost $0.25 more."
+    )
+    assert charges(read_facts(run.path)) == [said]
+    page = report(run.path).read_text(encoding="utf-8")
+    assert said in page
+    assert "The time of an image of a service is that from request to answer." in page
+    assert "its share of the time of its batch" in page  # dalle is no service
+    run.append_records("gan", [replace(paid, cost=None, possible_cost=None)])
+    said = (
+        "gan: 6 requests for 4 images, at an unknown price."
+        " 2 requests without a readable answer may have cost an unknown amount more."
+    )
+    assert charges(read_facts(run.path)) == [said]
+
+
+def test_runs_without_a_service_have_no_charges(tmp_path):
+    run = make_run(tmp_path / "run", 4, hostile=False)
+    assert charges(read_facts(run.path)) == []
+    assert "from request to answer" not in report(run.path).read_text(encoding="utf-8")
+
+
+def test_folders_have_no_speed_and_no_refusals(tmp_path):
+    run = make_run(tmp_path / "run", 4, hostile=False)
+    page = report(run.path).read_text(encoding="utf-8")
+    written = (run.report_path / "report.md").read_text(encoding="utf-8")
+    assert ">Speed and cost</h3>" in page
+    assert "| Refusal rate ↓ |" in written
+    for model in run.models():
+        run.append_records(model, [replace(one, source="a.png") for one in run.records(model)])
+    page = report(run.path).read_text(encoding="utf-8")
+    written = (run.report_path / "report.md").read_text(encoding="utf-8")
+    assert ">Speed and cost</h3>" not in page
+    assert "| Refusal rate ↓ |" not in written
+    assert "| FID ↓ |" in written
