@@ -2,7 +2,7 @@
 
 From 1 GiB on, an array of a file is mapped, not read: the system keeps what is used in memory, and
 drops it where memory is short. It is checked all the same. A new array of that size which takes
-more than half of the available memory is kept in a temporary file, which ends with the process.
+more than a third of the available memory is kept in a temporary file, which ends with the process.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def empty(shape: Sequence[int], folder: Path) -> NDArray[np.float32]:
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size < LARGE:
         return np.empty(shape, np.float32)
-    if 2 * size <= available():
+    if 3 * size <= available():
         # All pages at once, as all are written: one by one, 8 GB took 16 s and not 3 s.
         kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
         with contextlib.suppress(AttributeError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -21,9 +21,11 @@ from evalkit.core import Metric, Moments
 from evalkit.metrics import roots
 from evalkit.metrics.memoized import memoized
 from evalkit.metrics.numeric import at_least, checked_pair, mean_of, same_dimension, valid
+from evalkit.metrics.roots import Group
 
 _QUICK = 2**32  # multiplications for each of about ten nodes: a second in all
 _BLOCK = 4096  # rows that are converted to float64 and multiplied at once
+_MANY = 2  # images of a group per dimension; above, fewer rows stand for them
 
 
 def moments(features: Tensor) -> Moments:
@@ -156,25 +158,24 @@ def fid_without(*, fake: Tensor, real_moments: Moments, groups: Tensor) -> Tenso
     same_dimension(fake.shape[1], len(real.mean))
     count, sizes = len(fake), torch.bincount(groups)
     at_least(count - int(sizes.max()), 2, "generated (without one group)")
-    mean, spread, eigenvalues, rows = _kept_whitened(fake, real.cov)
+    mean, spread, eigenvalues, whitened = _kept_whitened(fake, real.cov)
     exact = count <= roots.EXACT_UP_TO * fake.shape[1]
     root_without = roots.exactly if exact else roots.to_second_order
     values = []
-    for group in range(len(sizes)):
-        chosen = (groups == group).nonzero().flatten()
-        if not len(chosen):
+    for number, group in enumerate(_centred_groups(fake, groups, mean)):
+        size, rest = group.size, count - group.size
+        if not size:
             values.append(fid(fake=fake, real_moments=real))
             continue
-        part = fake[chosen].double() - mean
-        size, rest = len(part), count - len(part)
-        shift = part.mean(dim=0)  # of the group from the mean of all
-        removed = part.square().sum() + shift.square().sum() * (size * size / rest)
+        shift = group.total / size  # of the group from the mean of all
+        removed = group.rows.square().sum() + shift.square().sum() * (size * size / rest)
         trace = (spread - removed) / (rest - 1)
         root = torch.zeros_like(trace)
         if len(eigenvalues):
-            root = root_without(eigenvalues, rows(chosen, part), count)
+            chosen = (groups == number).nonzero().flatten()
+            root = root_without(eigenvalues, whitened(chosen, group), count)
         if not bool(torch.isfinite(root)):  # rank lost to rounding
-            values.append(fid(fake=fake[groups != group], real_moments=real))
+            values.append(fid(fake=fake[groups != number], real_moments=real))
             continue
         mean_left = mean - shift * (size / rest)
         values.append(_distance(mean_left, real.mean, trace, real.cov.trace(), root))
@@ -190,14 +191,10 @@ def fid_without_pairs(*, fake: Tensor, real_moments: Moments, groups: Tensor) ->
     """
     without = fid_without(fake=fake, real_moments=real_moments, groups=groups)
     real, count, sizes = real_moments, len(fake), torch.bincount(groups)
-    mean, spread, eigenvalues, rows = _kept_whitened(fake, real.cov)
+    mean, spread, eigenvalues, whitened = _kept_whitened(fake, real.cov)
     members = [(groups == group).nonzero().flatten() for group in range(len(sizes))]
-
-    def centred() -> Iterator[Tensor]:
-        return (fake[chosen].double() - mean for chosen in members)
-
-    sums = torch.stack([part.sum(dim=0) for part in centred()])
-    squares = torch.stack([part.square().sum() for part in centred()])
+    about = [(one.total, one.rows.square().sum()) for one in _centred_groups(fake, groups, mean)]
+    sums, squares = (torch.stack(values) for values in zip(*about, strict=True))
 
     def known(size: Tensor, shift: Tensor, square: Tensor) -> Tensor:
         """FID, but for the root, without images of this number, sum and sum of squares."""
@@ -210,12 +207,17 @@ def fid_without_pairs(*, fake: Tensor, real_moments: Moments, groups: Tensor) ->
     one, other = torch.triu_indices(len(sizes), len(sizes), 1)
     both = root[one] + root[other] - eigenvalues.sqrt().sum()
     if len(eigenvalues):
-        exact = count <= roots.EXACT_UP_TO * fake.shape[1] or count**2 * len(eigenvalues) <= _QUICK
-        parts = map(rows, members, centred())
+        exact = count <= roots.EXACT_UP_TO * fake.shape[1] or _is_quick(fake)
+        parts = map(whitened, members, _centred_groups(fake, groups, mean))
         both = both + roots.interaction(eigenvalues, parts, count, exact)[one, other]
     size = sizes[one] + sizes[other]
     most = known(size, sums[one] + sums[other], squares[one] + squares[other])
     return most - 2 * both / (count - size - 1).sqrt()
+
+
+def _is_quick(fake: Tensor) -> bool:
+    """Whether what pairs of groups change is computed from all rows, not from their products."""
+    return len(fake) ** 2 * fake.shape[1] <= _QUICK
 
 
 def approximation(*, fake: int, dimension: int) -> str:
@@ -226,11 +228,11 @@ def approximation(*, fake: int, dimension: int) -> str:
 
 def _whitened(
     fake: Tensor, cov: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
-    """Mean, sum of squares about it, eigenvalues of the scatter of X L, and rows of X L.
+) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor, Group], Group]]:
+    """Mean, sum of squares about it, eigenvalues of the scatter of X L, and groups of rows of X L.
 
     X is centred, and cov = L L^T. The rows are in the basis of the eigenvectors, given by a
-    function of the images' indices and their centred features. With N <= D the matrix
+    function of the images' indices and the group of their centred features. With N <= D the matrix
     X cov X^T = U E U^T is decomposed, and the rows are those of U E^(1/2).
     """
     if len(fake) <= fake.shape[1]:
@@ -238,14 +240,42 @@ def _whitened(
         centred = fake.double() - mean
         eigenvalues, vectors = _eigen(centred @ cov @ centred.T)
         basis = vectors * eigenvalues.sqrt()
-        return mean, centred.square().sum(), eigenvalues, lambda chosen, _: basis[chosen]
+        return mean, centred.square().sum(), eigenvalues, lambda chosen, _: Group.of(basis[chosen])
     total, factor = _kept_moments(fake), _factor(cov)
     eigenvalues, vectors = _eigen(factor.T @ total.cov @ factor * (total.count - 1))
     rotation = factor @ vectors
     spread = total.cov.trace() * (total.count - 1)
-    return total.mean, spread, eigenvalues, lambda _, part: part @ rotation
+
+    def rotated(_: Tensor, group: Group) -> Group:
+        return Group(group.rows @ rotation, group.total @ rotation, group.size)
+
+    return total.mean, spread, eigenvalues, rotated
 
 
+def _centred_groups(fake: Tensor, groups: Tensor, mean: Tensor) -> Iterable[Group]:
+    """The features of each group less the mean of all; of large groups, D rows stand for them."""
+    if len(fake) > _MANY * fake.shape[1] * (int(groups.max()) + 1) and not _is_quick(fake):
+        return _kept_in_few_rows(fake, groups, mean)
+    return (
+        Group.of(fake[groups == group].double() - mean) for group in range(int(groups.max()) + 1)
+    )
+
+
+def _in_few_rows(fake: Tensor, groups: Tensor, mean: Tensor) -> list[Group]:
+    """D rows for each group, L^T of its scatter matrix L L^T: one pass over the features."""
+    found = []
+    for group in range(int(groups.max()) + 1):
+        chosen = (groups == group).nonzero().flatten()
+        total, scatter = torch.zeros_like(mean), torch.zeros(len(mean), len(mean)).double()
+        for rows in chosen.split(_BLOCK):
+            centred = fake[rows].double() - mean
+            total += centred.sum(dim=0)
+            scatter.addmm_(centred.T, centred)
+        found.append(Group(_factor(scatter).T, total, len(chosen)))
+    return found
+
+
+_kept_in_few_rows = memoized(_in_few_rows, max_results=1)
 _kept_whitened = memoized(_whitened, max_results=1)  # shared by both forms without groups
 
 

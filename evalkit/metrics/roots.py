@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,17 +24,29 @@ _WIDE_STEP = 3.0  # for the interaction: an error of 0.1%
 _STEP = 1.5  # of ln t: the trapezoid rule then has an error of exp(-2 pi^2 / 1.5), 2e-6
 
 
-def exactly(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
+class Group(NamedTuple):
+    """n removed rows, or other rows with the same products U^T U."""
+
+    rows: Tensor  # float64 [m, D]
+    total: Tensor  # float64 [D], the sum of the removed rows
+    size: int  # n
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Group:
+        return cls(rows, rows.sum(dim=0), len(rows))
+
+
+def exactly(eigenvalues: Tensor, group: Group, count: int) -> Tensor:
     """tr (S' / (N' - 1))^(1/2), float64 [], by an integral; NaN if rounding errors dominate.
 
-    eigenvalues [D], rows [n, D], N = count.
+    eigenvalues [D], N = count.
 
     tr S'^(1/2) = tr S^(1/2) + 1 / (2 pi) * integral of t^(-1/2) ln det(I - U (S + t)^-1 U^T) dt
     over t > 0, since d/dt ln det of S + t and of S' + t are the traces of their inverses. The
     determinant is of the size of the group. With t = exp(s) the integrand is smooth and falls off
     at both ends, where its series in t and 1 / t give the rest.
     """
-    rows = _with_mean(rows, count)
+    rows = _with_mean(group, count)
     root = eigenvalues.sqrt().sum()
     low = 2 * math.log(1e-4 * float(root) / len(eigenvalues))
     high = math.log(float(eigenvalues[-1])) + math.log(1e3)
@@ -58,10 +71,10 @@ def exactly(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
     above = second / last**1.5 * _geometric(1.5)
     total += above - small.trace() / math.sqrt(last) * _geometric(0.5)
     total *= _STEP
-    return (root + total.to(root.device) / (2 * math.pi)) / math.sqrt(count - len(rows))
+    return (root + total.to(root.device) / (2 * math.pi)) / math.sqrt(count - 1 - group.size)
 
 
-def to_second_order(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
+def to_second_order(eigenvalues: Tensor, group: Group, count: int) -> Tensor:
     """The same to second order in the change of the covariance.
 
     For groups that are small compared with N, and N well above D.
@@ -70,9 +83,9 @@ def to_second_order(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
     where r are the roots of C's eigenvalues and H is in their basis (the divided differences of the
     root's derivative). The products are float32, which is precise enough for the change.
     """
-    left = count - len(rows)
+    left = count - group.size
     scale = eigenvalues[-1].sqrt()  # float32 has no squares below 1e-38 or above 1e38
-    removed = _with_mean(rows, count) / scale
+    removed = _with_mean(group, count) / scale
     removed = removed.float() if single_is_exact() else removed
     change = -(removed.T @ removed).double() * (scale**2 / (left - 1))
     variances = eigenvalues / (count - 1)
@@ -83,10 +96,10 @@ def to_second_order(eigenvalues: Tensor, rows: Tensor, count: int) -> Tensor:
     return roots.sum() + linear - curved.sum() / 4
 
 
-def interaction(eigenvalues: Tensor, parts: Iterable[Tensor], count: int, exact: bool) -> Tensor:
+def interaction(eigenvalues: Tensor, parts: Iterable[Group], count: int, exact: bool) -> Tensor:
     """What two groups change of tr S'^(1/2) beyond the sum of both changes, float64 [G, G].
 
-    eigenvalues [R]; parts: the rows [n, R] of each group; N = count. A few percent of it are
+    eigenvalues [R]; parts: the groups, of R columns; N = count. A few percent of it are
     missing, so that an interval is rather too wide than too narrow.
 
     In the integral of `exactly`, ln det of both groups is that of each and ln det(I - M M^T), where
@@ -97,12 +110,13 @@ def interaction(eigenvalues: Tensor, parts: Iterable[Tensor], count: int, exact:
     of I, and one pass over the groups serves all t.
     """
     scale = eigenvalues[-1].sqrt()
-    values, parts = eigenvalues / scale**2, (rows / scale for rows in parts)
+    values = eigenvalues / scale**2
+    parts = (Group(one.rows / scale, one.total / scale, one.size) for one in parts)
     low = 2 * math.log(1e-2 * float(values.sqrt().mean()))
     nodes = torch.exp(torch.arange(low, math.log(10) + _WIDE_STEP, _WIDE_STEP, dtype=torch.float64))
     weights = nodes.sqrt() * (_WIDE_STEP / (2 * math.pi))
     if exact:
-        total = _of_products(values, list(parts), count, nodes, weights)
+        total = _of_products(values, [one.rows for one in parts], count, nodes, weights)
     else:
         total = _of_squares(values, parts, count, nodes, weights)
     return -scale * total
@@ -134,17 +148,17 @@ def _of_products(
 
 
 def _of_squares(
-    values: Tensor, parts: Iterable[Tensor], count: int, nodes: Tensor, weights: Tensor
+    values: Tensor, parts: Iterable[Group], count: int, nodes: Tensor, weights: Tensor
 ) -> Tensor:
     """The same with factors of the mean 1 - tr S (S + t)^-1 / N, float64 [G, G]."""
     inverse = 1 / (values[:, None] + nodes)
     left = 1 - (values[:, None] * inverse).sum(dim=0) / count
     root = ((inverse * (weights / left**2)) @ inverse.T).sqrt_()
     sums, squares, sizes = [], [], []
-    for rows in parts:
-        sums.append(rows.sum(dim=0))
-        sizes.append(len(rows))
-        rows = rows.float() if single_is_exact() else rows
+    for one in parts:
+        sums.append(one.total)
+        sizes.append(one.size)
+        rows = one.rows.float() if single_is_exact() else one.rows
         squares.append((rows.T @ rows).mul_(root).flatten())
     flat, shift, size = torch.stack(squares), torch.stack(sums), torch.tensor(sizes)
     rest = (count - size[:, None] - size) / count  # of the scatter matrix, without two groups
@@ -156,6 +170,5 @@ def _geometric(rate: float) -> float:
     return 1 / math.expm1(rate * _STEP)
 
 
-def _with_mean(rows: Tensor, count: int) -> Tensor:
-    mean = rows.mean(dim=0, keepdim=True)
-    return torch.cat([rows, mean * (len(rows) / math.sqrt(count - len(rows)))])
+def _with_mean(group: Group, count: int) -> Tensor:
+    return torch.cat([group.rows, group.total[None] / math.sqrt(count - group.size)])

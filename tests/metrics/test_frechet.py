@@ -113,6 +113,25 @@ def test_fid_without_pairs_has_the_second_order_of_computing_it_again(
     assert (0.85 if quick or count <= 48 else 0.6) < share < 1.05
 
 
+@pytest.mark.parametrize("count", [80, 400])
+def test_few_rows_stand_for_the_images_of_a_large_group(
+    count: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Also for groups with fewer images than dimensions, and with a dimension that is constant."""
+    fake, real = rows(count, 16, 1, 0.2).float() * 5 + 3, frechet.moments(rows(500, 16, 2))
+    fake[:, 3] = 1.5
+    given = {"fake": fake, "real_moments": real, "groups": torch.arange(count) % 20}
+    monkeypatch.setattr(frechet, "_QUICK", 0)
+    found = []
+    for many in (0, 1000):
+        monkeypatch.setattr(frechet, "_MANY", many)
+        clear_memoized()
+        found.append([frechet.fid_without(**given), frechet.fid_without_pairs(**given)])
+    for few, every in zip(*found, strict=True):
+        assert torch.allclose(few, every, rtol=1e-7)
+        assert float((few - every).abs().max()) < 1e-4 * float(every.std())
+
+
 @pytest.mark.parametrize("scale", [1e-20, 1e-10, 1e10, 1e20])
 @pytest.mark.parametrize("count", [12, 30, 90])
 def test_fid_without_groups_is_quadratic_in_scale(count: int, scale: float):

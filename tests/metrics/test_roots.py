@@ -15,11 +15,11 @@ def trace(x: Tensor) -> float:
     return float(torch.linalg.svdvals(x - x.mean(dim=0)).sum())
 
 
-def spectrum(x: Tensor, removed: int) -> tuple[Tensor, Tensor]:
+def spectrum(x: Tensor, removed: int) -> tuple[Tensor, roots.Group]:
     """The eigenvalues of the scatter matrix, and the removed rows in their basis."""
     centred = x - x.mean(dim=0)
     eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred)
-    return eigenvalues, centred[:removed] @ vectors
+    return eigenvalues, roots.Group.of(centred[:removed] @ vectors)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
