@@ -278,9 +278,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def dollars(amount: float | None) -> str:
-    """`$1.20`; more digits for small amounts; `unknown` for None."""
+    """`$1.20`; more digits for small amounts, two at least; `unknown` for None."""
     if amount is None:
         return "unknown"
     if amount >= 1 or amount == 0:
         return f"${amount:,.2f}"
-    return f"${amount:.2g}" if amount < 0.01 else f"${amount:.3g}"
+    short = f"{amount:.2g}" if amount < 0.01 else f"{amount:.3g}"
+    return f"${max(short, f'{amount:.2f}', key=len)}"

@@ -1,4 +1,4 @@
-"""Progress where no terminal shows a bar."""
+"""Progress where no terminal shows a bar, and amounts of money."""
 
 import logging
 import time
@@ -51,3 +51,19 @@ def test_short_work_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "evalkit"):
         work(0.01)
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (None, "unknown"),
+        (0, "$0.00"),
+        (0.6, "$0.60"),
+        (0.125, "$0.125"),
+        (0.0034, "$0.0034"),
+        (1.5, "$1.50"),
+        (1234.5, "$1,234.50"),
+    ],
+)
+def test_amounts_have_two_digits_at_least(amount: float | None, shown: str) -> None:
+    assert terminal.dollars(amount) == shown

@@ -257,7 +257,8 @@ def banner(facts: Facts) -> str:
     if blind := facts.blind_encoders:
         verb = "knows" if len(blind) == 1 else "know"
         scorers = [name for name in blind if name in facts.scorers]
-        advice = ["Measure again without `--encoders mini`."] if len(scorers) < len(blind) else []
+        without = "Measure again without `--encoders mini` and `--reference scenes`."
+        advice = [without] if len(scorers) < len(blind) else []
         if scorers:
             advice.append(f"For {numbers.listing(scorers)}, choose another scorer.")
         return (
