@@ -89,7 +89,7 @@ def pages() -> dict[Path, str]:
     made = {DOCS / "errors.md": HEAD + "".join(listed) + TAIL}
     for room, some in large.items():
         made[DOCS / "errors" / f"{room}.md"] = f"# Errors: {room}\n\n{LEGEND}\n{_table(some)}"
-    # A heading for each part: the search finds an error by the name of its part in a title.
+    # A heading for each part: the list in errors.md leads to it.
     sections = [f"\n## {room}\n\n{_table(some)}" for room, some in small.items()]
     others = f"# Errors of other parts\n\n{LEGEND}" + "".join(sections)
     made[DOCS / "errors" / f"{OTHERS}.md"] = others
