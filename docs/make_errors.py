@@ -15,6 +15,7 @@ PACKAGE = DOCS.parent / "evalkit"
 FEW = 10  # errors of a room that has no page of its own
 OTHERS = "others"
 GAP = "…"  # a name or a number
+LEGEND = f"“{GAP}” stands for names and numbers.\n"
 COMPOSED = {  # whose words are put together elsewhere
     "images-1": "The image … is damaged, animated, too large, or of a kind that is refused.",
     "locks-1": "Another process works on the same part of the run.",
@@ -28,7 +29,7 @@ Made from the source by `python docs/make_errors.py`; do not edit.
 
 Every error ends with a code in brackets, such as `[score-1]`: the part of evalkit that found it,
 and a number that never changes. In Python it is `error.code`. [Troubleshooting](troubleshooting.md)
-explains the most frequent ones. Search for the code, or look it up on the page of its part:
+explains the most frequent ones. Look the code up on the page of its part:
 
 | part | errors |
 |---|---|
@@ -77,17 +78,27 @@ def pages() -> dict[Path, str]:
     for error in errors():
         rooms.setdefault(error.code.rpartition("-")[0], []).append(error)
     large = {room: some for room, some in sorted(rooms.items()) if len(some) >= FEW}
-    small = [one for room, some in sorted(rooms.items()) if room not in large for one in some]
-    by_page = {**large, OTHERS: small}
-    listed = [f"| [{name}](errors/{name}.md) | {len(some)} |\n" for name, some in by_page.items()]
+    small = {room: some for room, some in sorted(rooms.items()) if room not in large}
+    places = {room: f"{room}.md" for room in large} | {
+        room: f"{OTHERS}.md#{room}" for room in small
+    }
+    listed = [
+        f"| [{room}](errors/{places[room]}) | {len(some)} |\n"
+        for room, some in sorted(rooms.items())
+    ]
     made = {DOCS / "errors.md": HEAD + "".join(listed) + TAIL}
-    for name, some in by_page.items():
-        title = "Errors of other parts" if name == OTHERS else f"Errors: {name}"
-        rows = [f"| `{one.code}` | {_cell(one.message)} | {_cell(one.hint)} |\n" for one in some]
-        head = f"# {title}\n\n“{GAP}” stands for names and numbers.\n\n"
-        table = "| code | message | what to do |\n|---|---|---|\n"
-        made[DOCS / "errors" / f"{name}.md"] = head + table + "".join(rows)
+    for room, some in large.items():
+        made[DOCS / "errors" / f"{room}.md"] = f"# Errors: {room}\n\n{LEGEND}\n{_table(some)}"
+    # A heading for each part: the list in errors.md leads to it.
+    sections = [f"\n## {room}\n\n{_table(some)}" for room, some in small.items()]
+    others = f"# Errors of other parts\n\n{LEGEND}" + "".join(sections)
+    made[DOCS / "errors" / f"{OTHERS}.md"] = others
     return made
+
+
+def _table(some: Sequence[Error]) -> str:
+    rows = [f"| `{one.code}` | {_cell(one.message)} | {_cell(one.hint)} |\n" for one in some]
+    return "| code | message | what to do |\n|---|---|---|\n" + "".join(rows)
 
 
 def _code(call: ast.Call) -> str:
