@@ -80,7 +80,7 @@ def test_images_that_another_process_makes_are_refused(
     with held(place / "run/.images.0-of-1.lock"):
         assert forked.finish(whole[1][0].arguments, place) == 2
     assert forked.said(place) == (
-        "error: Another process is making the images of run.\n"
+        "error: Another process is making the images of run. [locks-1]\n"
         "hint: Wait until it ends, or stop it.\n"
     )
     assert os.listdir(place / "run") == []

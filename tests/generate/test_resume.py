@@ -140,7 +140,7 @@ def test_a_full_disk_is_reported_in_one_sentence_and_the_run_resumes(place: Path
     )
     assert process.returncode == 2
     assert process.stderr.startswith(
-        "error: Could not write full/images/noise/00000-0.png: File too large.\n"
+        "error: Could not write full/images/noise/00000-0.png: File too large. [files-1]\n"
         "hint: Free some space"
     )
     run = Run(place / "full")

@@ -64,7 +64,7 @@ def test_an_unknown_cost_is_not_zero() -> None:
     row = cost([record(0), record(1, cost=None)])
     assert (row.value, row.note) == (
         None,
-        "not measured: the price of 1 of 2 images is unknown; the others cost $0.5",
+        "not measured: the price of 1 of 2 images is unknown; the others cost $0.50",
     )
     row = cost([record(0, cost=None)])
     assert (row.value, row.note) == (None, "not measured: the price of 1 of 1 images is unknown")

@@ -411,7 +411,7 @@ def test_money_is_reserved_and_a_larger_limit_continues_the_run(tmp_path: Path) 
     asked = service(price=0.1, seconds=0.002)
     with pytest.raises(
         EvalkitError,
-        match=r"the next image may cost \$0\.1, and \$1\.20 of max_cost \$1\.25 is spent",
+        match=r"the next image may cost \$0\.10, and \$1\.20 of max_cost \$1\.25 is spent",
     ) as error:
         run(tmp_path / "run", 40, max_cost=1.25)
     assert error.value.exit_code == 3
@@ -515,7 +515,7 @@ def test_the_log_has_a_summary(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert f"{MEMORY}: 2 images in" in line
     assert "cost $1.00; 1 ambiguous (gone); 1 refused_input (not allowed); " in line
     assert "1 requests without a usable answer may have been charged" in line
-    assert "($0.5)" in line
+    assert "($0.50)" in line
 
 
 def test_debug_logs_the_history_of_the_concurrency(

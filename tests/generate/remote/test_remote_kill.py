@@ -149,7 +149,7 @@ def test_max_cost_on_the_command_line(place: Path) -> None:
         assert process.returncode == 3
         assert (
             f"error: {HTTP} stopped: the next image may cost $0.01, "
-            "and $0.2 of max_cost $0.2 is spent.\n" in errors
+            "and $0.20 of max_cost $0.20 is spent. [remote-22]\n" in errors
         )
         assert "hint: Raise --max-cost and run the same command again" in errors
         assert len(server.accepted) == len(run.records(HTTP)) == 20
