@@ -49,6 +49,8 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
         parts: from a generator, one is in memory at a time beside the result.
         order: the keys, each once.
         folder: where a large result is kept, see `npz.empty`.
+
+    Raises EvalkitError where features of one name have several widths.
     """
     rows = _numbered(order)
     values: dict[str, NDArray[np.float32]] | None = None
@@ -72,6 +74,8 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
             values = {name: npz.empty((len(rows), *more), folder) for name, more in widths.items()}
         values = {name: array for name, array in values.items() if name in part.values}
         for name, array in values.items():
+            if array.shape[1:] != part.values[name].shape[1:]:
+                raise OTHER_FEATURES
             array[_slice(places)] = part.values[name][_slice(taken)]
         for row, place in zip(taken, places, strict=True):
             notes[place] = part.notes[row]

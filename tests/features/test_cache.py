@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.core import EvalkitError
 from evalkit.features import cache, npz
 from evalkit.features.cache import CachedFeatures
 
@@ -144,6 +145,15 @@ def test_joined_takes_the_first_row_of_each_key(
         assert found.values["pool"].tolist() == [[number, number + 0.125] for number in there]
         used = {first[number] for number in there}
         assert ("logits" in found.values) == all(parts[place][1] for place in used)
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (3, 1), (1, 3)])
+def test_features_of_several_widths_are_not_joined(tmp_path: Path, widths: tuple[int, int]):
+    paths = [tmp_path / f"{width}.npz" for width in widths]
+    for number, path in enumerate(paths):
+        cache.write(path, "print", part([number], pool=widths[number]))
+    with pytest.raises(EvalkitError, match="returns other features"):
+        cache.read_all(paths, "print", ["pool"])
 
 
 def test_what_is_joined_beside_memory_is_the_same(tmp_path: Path, small: None):
