@@ -10,7 +10,7 @@ has no rows: they are encoded again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,25 +120,29 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
     nothing = EMPTY._replace(requested=frozenset(wanted))
     try:
         arrays = npz.read(path)
+        if str(arrays["fingerprint"]) != fingerprint:
+            return nothing
+        requested = frozenset(str(name) for name in arrays["asked"])
+        if not requested >= set(wanted):
+            return nothing._replace(requested=requested | set(wanted))
+        return _of_arrays(arrays, requested)
     except Exception:  # what readers of damaged files raise is not documented
         return nothing
-    if str(arrays["fingerprint"]) != fingerprint:
-        return nothing
-    requested = frozenset(str(name) for name in arrays["asked"])
-    if not requested >= set(wanted):
-        return nothing._replace(requested=requested | set(wanted))
+
+
+def _of_arrays(arrays: Mapping[str, NDArray[Any]], requested: frozenset[str]) -> CachedFeatures:
+    """Raises LookupError or ValueError for a file of another program, or of another version."""
     values = {
         name.removeprefix("feature."): array
         for name, array in arrays.items()
         if name.startswith("feature.")
     }
-    return CachedFeatures(
-        _numbered(_texts(arrays["keys"])),
-        values,
-        [str(note) for note in arrays["notes"]],
-        requested,
-        frozenset(str(text) for text in arrays["made_on"]),
-    )
+    rows, notes = _numbered(_texts(arrays["keys"])), [str(note) for note in arrays["notes"]]
+    as_written = {(array.dtype, array.ndim, len(array)) for array in values.values()}
+    if not as_written <= {(np.dtype(np.float32), 2, len(rows))} or len(notes) != len(rows):
+        raise ValueError("each key has one row of float32 numbers and one note")
+    made_on = frozenset(str(text) for text in arrays["made_on"])
+    return CachedFeatures(rows, values, notes, requested, made_on)
 
 
 def read_all(

@@ -96,6 +96,35 @@ def test_an_array_that_claims_more_than_the_file_has_is_no_array(tmp_path: Path)
     assert cache.keys(path, "print", ["pool"]) == []
 
 
+NOT_AS_WRITTEN = {
+    "another version": {"made_on": None},
+    "no keys": {"keys": None},
+    "half keys": {"keys": np.zeros((2, 16), np.uint8)},
+    "equal keys": {"keys": np.zeros((2, 32), np.uint8)},
+    "a row less": {"feature.pool": np.zeros((1, 3), np.float32)},
+    "a row more": {"feature.pool": np.zeros((3, 3), np.float32)},
+    "float64": {"feature.pool": np.zeros((2, 3))},
+    "float16": {"feature.pool": np.zeros((2, 3), np.float16)},
+    "one dimension": {"feature.pool": np.zeros(2, np.float32)},
+    "three dimensions": {"feature.pool": np.zeros((2, 3, 1), np.float32)},
+    "a note less": {"notes": np.array(["n1"])},
+}
+
+
+@pytest.mark.parametrize("other", NOT_AS_WRITTEN.values(), ids=NOT_AS_WRITTEN)
+@pytest.mark.parametrize("large", [1, 2**30])
+def test_a_sound_file_with_other_arrays_has_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, np.ndarray | None], large: int
+):
+    monkeypatch.setattr(npz, "LARGE", large)
+    path = tmp_path / "a.npz"
+    cache.write(path, "print", part([1, 2]))
+    arrays = {name: one for name, one in (npz.read(path) | other).items() if one is not None}
+    npz.write(path, arrays)
+    assert cache.read(path, "print", ["pool"]).rows == {}
+    assert cache.read_all([path], "print", ["pool"], [key(1), key(2)]).rows == {}
+
+
 @pytest.mark.parametrize("memory", [0, 2**40])
 def test_new_large_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int):
     monkeypatch.setattr(npz, "LARGE", 1024)
