@@ -118,6 +118,16 @@ def test_models_are_compared_on_one_sample_of_the_images_of_both(metric: Metric)
     assert whole.rows[0].images == len(shared)
 
 
+@pytest.mark.parametrize("metric", [FEW_PRECISION, FEW_RECALL])
+def test_where_a_sample_is_measured_more_prompts_are_not_recommended(metric: Metric):
+    both = [entrant("a", 1, range(100)), entrant("b", 3, range(100))]
+    [of_sample] = compare(both, [metric]).rows
+    [of_all] = compare(both, [dataclasses.replace(metric, most=101)]).rows
+    assert of_sample.verdict == of_all.verdict == "no significant difference"
+    assert of_all.additional_prompts is not None
+    assert of_sample.additional_prompts is None
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sampled") / "run"
