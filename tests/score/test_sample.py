@@ -88,6 +88,21 @@ def test_a_value_and_its_interval_are_those_of_the_sample():
 
 
 @pytest.mark.parametrize("metric", [FEW_PRECISION, FEW_RECALL])
+def test_a_sample_is_taken_of_the_images_that_have_an_answer(metric: Metric):
+    whole = entrant("a", 1, range(100)).evidence["inception"]
+    assert whole.draws is not None
+    reasons = ["refused" * (place % 2) for place in range(100)]
+    found = measure(metric, dataclasses.replace(whole, reasons=reasons))
+    even = np.arange(0, 100, 2)
+    chosen = even[sample(whole.draws[even], MOST)]
+    assert found.sample is not None
+    assert found.sample.tolist() == chosen.tolist()
+    assert found.value == float(metric.compute(fake=whole.fake["pool"][chosen], real=REAL).mean())
+    assert "a seeded sample of 24 of 50 images" in found.note
+    assert found.unanswered == 50
+
+
+@pytest.mark.parametrize("metric", [FEW_PRECISION, FEW_RECALL])
 def test_up_to_the_limit_all_images_are_measured(metric: Metric):
     evidence = entrant("a", 1, range(MOST)).evidence["inception"]
     found, plain = measure(metric, evidence), measure(dataclasses.replace(metric, most=0), evidence)
