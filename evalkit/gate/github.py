@@ -87,6 +87,6 @@ def leave_refusal(error: EvalkitError, candidate: str, junit: Path | None) -> li
         try:
             write_atomically(Path(junit).expanduser(), refusal_to_xml(candidate, text))
         except (OSError, EvalkitError) as second:  # the error itself is what counts
-            log.warning("%s was not written: %s", junit, second)
+            log.warning("%s was not written: %s", junit, getattr(second, "message", second))
     _append(f"\n### evalkit gate: {outcome}\n\n{markdown(text)}\n")
     return _annotation("error", f"{outcome}: {text}")
