@@ -1,6 +1,7 @@
 """The client of chat completions, with a real server: requests, outcomes, costs, probabilities."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,15 @@ def test_the_first_token_and_its_probabilities(monkeypatch: pytest.MonkeyPatch) 
     assert len(server.received) == 4
     assert server.received[0].body["top_logprobs"] == 20
     assert len(server.accepted) == 1
+
+
+def test_what_is_no_logarithm_is_no_probability() -> None:
+    values = [-(10**400), -1e999, math.nan, None, "0", True, 0.5, -1.0]
+    listed = [{"token": f"t{at}", "logprob": value} for at, value in enumerate(values)]
+    choice = {"message": {"content": "t7"}, "logprobs": {"content": [{"top_logprobs": listed}]}}
+    with serving(lambda seen: answer(200, {"choices": [choice]})) as server:
+        [found] = FirstTokens(Chat(ChatOptions("m", server.url))).ask_all([QUESTION])
+    assert found == {"t0": 0.0, "t1": 0.0, "t7": pytest.approx(math.exp(-1))}
 
 
 def test_a_model_without_probabilities_is_refused() -> None:
