@@ -1,6 +1,7 @@
 """Files of features: large arrays are mapped or beside memory, and parts are joined by key."""
 
 import hashlib
+import mmap
 import os
 import zipfile
 from pathlib import Path
@@ -144,6 +145,32 @@ def test_without_space_a_new_array_is_in_memory(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert not is_mapped(npz.empty((300, 5), tmp_path))
+
+
+@pytest.mark.parametrize("memory", [0, 2**40])
+def test_on_other_systems_a_new_array_is_in_memory(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, memory: int
+):
+    monkeypatch.setattr(npz, "available", lambda: memory)
+    monkeypatch.delattr(mmap, "MAP_POPULATE")
+    monkeypatch.delattr(os, "posix_fallocate")
+    made = npz.empty((300, 5), tmp_path)
+    assert (made.shape, made.dtype, is_mapped(made)) == ((300, 5), np.float32, False)
+
+
+def test_where_the_system_refuses_memory_a_new_array_is_in_a_file(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+):
+    taken = mmap.mmap
+
+    def refused(file: int, *given: object, **more: object) -> object:
+        if file == -1:
+            raise OSError(12, "Cannot allocate memory")
+        return taken(file, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(npz, "available", lambda: 2**40)
+    monkeypatch.setattr(mmap, "mmap", refused)
+    assert is_mapped(npz.empty((300, 5), tmp_path))
 
 
 PARTS = st.lists(
