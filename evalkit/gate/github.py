@@ -81,7 +81,7 @@ def _annotation(kind: str, text: str) -> list[str]:
 
 def leave_refusal(error: EvalkitError, candidate: str, junit: Path | None) -> list[str]:
     """What a gate leaves that ends with 2 or 4: JUnit and the summary; returns the annotation."""
-    text = " ".join(filter(None, [error.message, error.hint]))
+    text = " ".join(filter(None, [error.message, error.hint, error.code and f"[{error.code}]"]))
     outcome = "not comparable" if error.exit_code == 4 else "wrong input"
     if junit is not None:
         try:
