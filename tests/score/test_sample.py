@@ -16,6 +16,7 @@ from torch import Tensor
 
 import evalkit
 from evalkit.core import Metric, Record
+from evalkit.encoders.mini import MiniClipEncoder
 from evalkit.metrics import frechet, manifold
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
@@ -161,6 +162,17 @@ def test_rows_say_how_many_images_were_measured(run: Path):
     assert rows["gan", "fid"].count == 40
     values = [row["value"] for row in Run(run).scores() if row["model"] == "gan"]
     assert (len(values), sum(bool(value) for value in values)) == (40, MOST)
+
+
+def test_what_a_row_says_of_images_and_prompts_is_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(MiniClipEncoder, "truncated", lambda self, texts: len(texts))
+    evalkit.generate("gan", prompts()[:40], out=tmp_path)
+    names = ["sampled_metrics:FEW_FID", "sampled_metrics:FEW_CLIP_SCORE"]
+    fid, clip, *_ = evalkit.score(tmp_path, metrics=names, only=True, encoders="mini")
+    assert fid.note.endswith("(of 24 real images)")
+    assert clip.caution.startswith("24 prompts exceed")
 
 
 def test_the_gate_decides_on_the_sample_of_the_images_of_both(run: Path, tmp_path: Path):
