@@ -193,3 +193,4 @@ def test_figures_draw_no_joint_region_of_a_sample_and_all_images(run: Path, tmp_
     evalkit.figures(run, only="pareto", metrics="few_recall,fid", out=tmp_path)
     said = (tmp_path / "pareto.txt").read_text()
     assert "not known (Few recall of noise is of 24 images, and the run has 40)" in said
+    assert said.startswith("Few recall and FID of 2 models (N = 24 to 40 images).")
