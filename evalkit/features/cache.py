@@ -33,11 +33,15 @@ class CachedFeatures(NamedTuple):
 
 
 EMPTY = CachedFeatures({}, {}, [])
-OTHER_FEATURES = EvalkitError(
-    "The encoder returns other features than those in the cache.",
-    "Delete the run's features folder, or change the fingerprint.",
-    code="features-3",
-)
+
+
+def other_features() -> EvalkitError:
+    """A new error each time: one that is raised holds the arrays of where it came from."""
+    return EvalkitError(
+        "The encoder returns other features than those in the cache.",
+        "Delete the run's features folder, or change the fingerprint.",
+        code="features-3",
+    )
 
 
 def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path) -> CachedFeatures:
@@ -75,7 +79,7 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
         values = {name: array for name, array in values.items() if name in part.values}
         for name, array in values.items():
             if array.shape[1:] != part.values[name].shape[1:]:
-                raise OTHER_FEATURES
+                raise other_features()
             array[_slice(places)] = part.values[name][_slice(taken)]
         for row, place in zip(taken, places, strict=True):
             notes[place] = part.notes[row]
@@ -100,7 +104,7 @@ def select(cached: CachedFeatures, keys: Sequence[str], folder: Path) -> CachedF
     if cached.rows == _numbered(keys):
         return cached
     if any(key not in cached.rows for key in keys):
-        raise OTHER_FEATURES
+        raise other_features()
     rows = [cached.rows[key] for key in keys]
     values = {}
     for name, array in cached.values.items():

@@ -1,8 +1,11 @@
 """Files of features: large arrays are mapped or beside memory, and parts are joined by key."""
 
+import contextlib
+import gc
 import hashlib
 import mmap
 import os
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -210,6 +213,16 @@ def test_features_of_several_widths_are_not_joined(tmp_path: Path, widths: tuple
         cache.write(path, "print", part([number], pool=widths[number]))
     with pytest.raises(EvalkitError, match="returns other features"):
         cache.read_all(paths, "print", ["pool"])
+
+
+def test_an_error_that_is_over_holds_no_arrays(tmp_path: Path):
+    found = part([1, 2])
+    watched = weakref.ref(found.values["pool"])
+    with contextlib.suppress(EvalkitError):
+        cache.select(found, [key(3)], tmp_path)
+    del found
+    gc.collect()
+    assert watched() is None
 
 
 def test_what_is_joined_beside_memory_is_the_same(tmp_path: Path, small: None):
