@@ -313,8 +313,10 @@ def _probabilities(logprobs: object) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in listed if isinstance(listed, list) else ():
         token, value = _first([item]).get("token"), _first([item]).get("logprob")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             continue
-        if isinstance(token, str) and value <= 1e-6:
-            found[token] = found.get(token, 0.0) + math.exp(max(value, _LEAST))
+        if isinstance(token, str):
+            token = token.encode("utf-8", "replace").decode()  # half a character
+            # Above 0: by rounding, else the sum is no probability, which the reader finds.
+            found[token] = found.get(token, 0.0) + math.exp(min(max(value, _LEAST), 1.0))
     return found
