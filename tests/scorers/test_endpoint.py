@@ -15,6 +15,7 @@ from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
 from evalkit.files import read_lines
 from evalkit.remote import retry
 from evalkit.run_folder import Run
+from evalkit.scorer import NoAnswer
 from evalkit.scorers.endpoint import EndpointModel, EndpointOptions
 from evalkit.scorers.vqa_score import VqaScore
 
@@ -66,6 +67,22 @@ def test_a_share_of_yes_and_a_service_without_probabilities(tmp_path: Path) -> N
         options = {"vqa_score": {"model": "m", "base_url": server.url}}
         with pytest.warns(FailedMetricWarning, match="sends no token probabilities"):
             evalkit.score(run.path, metrics="vqa_score", options=options)
+
+
+@pytest.mark.parametrize(
+    ("shares", "option", "expected"),
+    [
+        ({"Yes": 0.9996, " Yes": 0.001}, {"yes": "Yes, Yes"}, 1.0),  # above 1 by rounding
+        ({"It": 0.9}, {}, 0.0),
+        ({"It": 0.9}, {"softmax": "yes-no"}, NoAnswer("neither yes nor no is among its tokens")),
+    ],
+)
+def test_tokens_whose_share_of_yes_is_at_an_end(
+    shares: dict[str, float], option: dict[str, str], expected: object
+) -> None:
+    with FakeChat(lambda asked: "Yes", first=shares) as server:
+        scorer = VqaScore(model="m", base_url=server.url, **option)  # type: ignore[arg-type]
+        assert list(scorer([Image.new("RGB", (32, 32))], ["a cat"])) == [expected]
 
 
 @pytest.mark.parametrize("blank", ["▁", "Ġ"])
