@@ -478,7 +478,8 @@ class ComparisonRow:
     verdict: Verdict
     prompts: int
     images: int
-    additional_prompts: int | None  # for significance if the difference stays; None if not needed
+    # For significance if the difference stays; None if not needed, or if they would not help.
+    additional_prompts: int | None
     method: str
     group: str = ""  # of prompts, on which the models are compared; "" for all prompts
 

@@ -42,8 +42,9 @@ def perform(task: Task) -> tuple[str, int]:
                 encode(task.run, shard=str(task.shard), **task.settings)
         return _failures(given)
     except EvalkitError as error:
-        logger.error("%s %s", error.message, error.hint)
-        return " ".join(filter(None, (error.message, error.hint))), error.exit_code
+        text = " ".join(filter(None, (error.message, error.hint)))
+        logger.error("%s", f"{text} [{error.code}]" if error.code else text)
+        return text, error.exit_code
     except Exception as error:
         logger.exception("the shard failed")
         return f"{type(error).__name__}: {error} (see {task.log_path})", 2

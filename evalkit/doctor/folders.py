@@ -43,7 +43,7 @@ def folder(topic: str, path: Path, least: float, state: State, other: str) -> Ch
             probe.unlink()
     except (EvalkitError, OSError) as error:
         refused = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        reason = getattr(refused, "strerror", "") or str(error)
+        reason = getattr(refused, "strerror", "") or getattr(error, "message", error)
         advice = files.remedy(refused, other) if isinstance(refused, OSError) else ""
         return Check(topic, state, f"{path} cannot be written: {reason}", advice)
     finding = f"{free:,.1f} GiB free in {path}"

@@ -264,7 +264,8 @@ def _automatic(
             _load(name, device, loaded)
             return name, reason
         except EvalkitError as error:
-            reason = f"{name} could not be loaded ({error})"
+            said = f"{error.message} {error.hint}".strip()
+            reason = f"{name} could not be loaded ({said})"
     return own, _instead(reason) if own else reason
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from evalkit import plugins
 from evalkit.core import EvalkitError
 from evalkit.features.changed import mention_changes
+from evalkit.plugin_calls import said
 from evalkit.run_folder import Run
 
 RESULTS = ("metrics.json", "comparisons.json", "scores.csv", "protocol.json", "run.toml")
@@ -59,7 +60,7 @@ def export_tracker(
     except Exception as error:  # a tracker may raise anything
         kind = tracker if isinstance(tracker, str) else type(tracker).__name__
         raise EvalkitError(
-            f"The tracker {kind!r} failed: {type(error).__name__}: {str(error).strip(' .')}.",
+            f"The tracker {kind!r} failed: {said(error).strip(' .')}.",
             "Check its own settings, such as its address and key; see docs/publish.md.",
             code="export-15",
         ) from error

@@ -10,7 +10,7 @@ has no rows: they are encoded again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +33,15 @@ class CachedFeatures(NamedTuple):
 
 
 EMPTY = CachedFeatures({}, {}, [])
-OTHER_FEATURES = EvalkitError(
-    "The encoder returns other features than those in the cache.",
-    "Delete the run's features folder, or change the fingerprint.",
-    code="features-3",
-)
+
+
+def other_features() -> EvalkitError:
+    """A new error each time: one that is raised holds the arrays of where it came from."""
+    return EvalkitError(
+        "The encoder returns other features than those in the cache.",
+        "Delete the run's features folder, or change the fingerprint.",
+        code="features-3",
+    )
 
 
 def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path) -> CachedFeatures:
@@ -49,6 +53,8 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
         parts: from a generator, one is in memory at a time beside the result.
         order: the keys, each once.
         folder: where a large result is kept, see `npz.empty`.
+
+    Raises EvalkitError where features of one name have several widths.
     """
     rows = _numbered(order)
     values: dict[str, NDArray[np.float32]] | None = None
@@ -72,6 +78,8 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
             values = {name: npz.empty((len(rows), *more), folder) for name, more in widths.items()}
         values = {name: array for name, array in values.items() if name in part.values}
         for name, array in values.items():
+            if array.shape[1:] != part.values[name].shape[1:]:
+                raise other_features()
             array[_slice(places)] = part.values[name][_slice(taken)]
         for row, place in zip(taken, places, strict=True):
             notes[place] = part.notes[row]
@@ -96,7 +104,7 @@ def select(cached: CachedFeatures, keys: Sequence[str], folder: Path) -> CachedF
     if cached.rows == _numbered(keys):
         return cached
     if any(key not in cached.rows for key in keys):
-        raise OTHER_FEATURES
+        raise other_features()
     rows = [cached.rows[key] for key in keys]
     values = {}
     for name, array in cached.values.items():
@@ -116,25 +124,29 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
     nothing = EMPTY._replace(requested=frozenset(wanted))
     try:
         arrays = npz.read(path)
+        if str(arrays["fingerprint"]) != fingerprint:
+            return nothing
+        requested = frozenset(str(name) for name in arrays["asked"])
+        if not requested >= set(wanted):
+            return nothing._replace(requested=requested | set(wanted))
+        return _of_arrays(arrays, requested)
     except Exception:  # what readers of damaged files raise is not documented
         return nothing
-    if str(arrays["fingerprint"]) != fingerprint:
-        return nothing
-    requested = frozenset(str(name) for name in arrays["asked"])
-    if not requested >= set(wanted):
-        return nothing._replace(requested=requested | set(wanted))
+
+
+def _of_arrays(arrays: Mapping[str, NDArray[Any]], requested: frozenset[str]) -> CachedFeatures:
+    """Raises LookupError or ValueError for a file of another program, or of another version."""
     values = {
         name.removeprefix("feature."): array
         for name, array in arrays.items()
         if name.startswith("feature.")
     }
-    return CachedFeatures(
-        _numbered(_texts(arrays["keys"])),
-        values,
-        [str(note) for note in arrays["notes"]],
-        requested,
-        frozenset(str(text) for text in arrays["made_on"]),
-    )
+    rows, notes = _numbered(_texts(arrays["keys"])), [str(note) for note in arrays["notes"]]
+    as_written = {(array.dtype, array.ndim, len(array)) for array in values.values()}
+    if not as_written <= {(np.dtype(np.float32), 2, len(rows))} or len(notes) != len(rows):
+        raise ValueError("each key has one row of float32 numbers and one note")
+    made_on = frozenset(str(text) for text in arrays["made_on"])
+    return CachedFeatures(rows, values, notes, requested, made_on)
 
 
 def read_all(

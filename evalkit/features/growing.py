@@ -90,7 +90,7 @@ class GrowingCache:
             own = next((one for one in (*self._new, self._cached) if one.rows), None)
             check_widths(self.encoder, fresh, own or self._others)
             if own is not None and own.values.keys() != values.keys():
-                raise feature_cache.OTHER_FEATURES
+                raise feature_cache.other_features()
         equal = len(rows) < len(items)
         folder = self._path.parent
         self._new.append(feature_cache.select(fresh, list(rows), folder) if equal else fresh)

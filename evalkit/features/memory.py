@@ -22,7 +22,7 @@ def _stated(root: Path) -> Iterator[int]:
         amounts = dict(line.split(":", 1) for line in lines)
         yield int(amounts["MemAvailable"].split()[0]) * 1024
         own = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except (OSError, KeyError, ValueError):
+    except (OSError, LookupError, ValueError):
         return
     groups = root / "sys/fs/cgroup"
     for place in (line.removeprefix("0::/") for line in own if line.startswith("0::")):
@@ -30,10 +30,12 @@ def _stated(root: Path) -> Iterator[int]:
             try:
                 most = (group / "memory.max").read_text(encoding="ascii").strip()
                 used = (group / "memory.current").read_text(encoding="ascii")
-                counts = (group / "memory.stat").read_text(encoding="ascii").split()
-                # Pages of files count as used, and are dropped where memory is short.
-                files = int(counts[counts.index("file") + 1])
-            except (OSError, ValueError, IndexError):
+                lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+                counts = {name: int(count) for name, count in map(str.split, lines)}
+                # Pages of files count as used, and are dropped where memory is short; those that
+                # are shared, or files of a tmpfs, count as pages of files, and are not.
+                files = counts["file"] - counts.get("shmem", 0)
+            except (OSError, LookupError, ValueError):
                 continue
             if most != "max":
                 yield max(0, int(most) - int(used) + files)

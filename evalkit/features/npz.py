@@ -65,15 +65,14 @@ def empty(shape: Sequence[int], folder: Path) -> NDArray[np.float32]:
     if size < LARGE:
         return np.empty(shape, np.float32)
     if 3 * size <= available():
-        # All pages at once, as all are written: one by one, 8 GB took 16 s and not 3 s.
-        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        with contextlib.suppress(AttributeError):
+        with contextlib.suppress(AttributeError, OSError):  # macOS and Windows; refused memory
+            # All pages at once, as all are written: one by one, 8 GB took 16 s and not 3 s.
+            kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
             return np.frombuffer(mmap.mmap(-1, size, flags=kind), np.float32).reshape(shape)
-    else:
-        with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
-            # Reserved now: where the disk is full later, the process would be killed.
-            os.posix_fallocate(file.fileno(), 0, size)
-            return np.asarray(np.memmap(file, np.float32, "r+", shape=tuple(shape)))
+    with contextlib.suppress(AttributeError, OSError), tempfile.TemporaryFile(dir=folder) as file:
+        # Reserved now: where the disk is full later, the process would be killed.
+        os.posix_fallocate(file.fileno(), 0, size)
+        return np.asarray(np.memmap(file, np.float32, "r+", shape=tuple(shape)))
     return np.empty(shape, np.float32)
 
 

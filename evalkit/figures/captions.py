@@ -61,7 +61,8 @@ def _differences(rows: Sequence[Row], source: Source) -> str:
 
 def _pareto(rows: Sequence[Row], source: Source) -> str:
     x, y = rows[0]["x_title"], rows[0]["y_title"]
-    said = f"{x} and {y} of {number_of(rows, 'model')}{of(counts(rows, 'count'), 'images')}. "
+    images = span([row[name] for row in rows for name in ("x_count", "y_count") if row.get(name)])
+    said = f"{x} and {y} of {number_of(rows, 'model')}{of(images, 'images')}. "
     if all(row.get("covariance") is not None for row in rows):
         number = max(int(row["groups"]) for row in rows)
         said += (

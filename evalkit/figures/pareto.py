@@ -116,7 +116,7 @@ def pareto_rows(rows: Sequence[Row], x: str, y: str) -> list[Row]:
                     f"{name}_title": measure_of(row).title,
                     f"{name}_encoder": row.get("encoder") or "",
                     f"{name}_better": row["better"],
-                    "count": row.get("count"),
+                    f"{name}_count": row.get("count"),
                 }
             found.append(made)
     if not found:

@@ -81,12 +81,12 @@ def _annotation(kind: str, text: str) -> list[str]:
 
 def leave_refusal(error: EvalkitError, candidate: str, junit: Path | None) -> list[str]:
     """What a gate leaves that ends with 2 or 4: JUnit and the summary; returns the annotation."""
-    text = " ".join(filter(None, [error.message, error.hint]))
+    text = " ".join(filter(None, [error.message, error.hint, error.code and f"[{error.code}]"]))
     outcome = "not comparable" if error.exit_code == 4 else "wrong input"
     if junit is not None:
         try:
             write_atomically(Path(junit).expanduser(), refusal_to_xml(candidate, text))
         except (OSError, EvalkitError) as second:  # the error itself is what counts
-            log.warning("%s was not written: %s", junit, second)
+            log.warning("%s was not written: %s", junit, getattr(second, "message", second))
     _append(f"\n### evalkit gate: {outcome}\n\n{markdown(text)}\n")
     return _annotation("error", f"{outcome}: {text}")

@@ -32,6 +32,7 @@ VERSION = 1  # of the request and of the meaning of answers; part of the fingerp
 Part = str | Image  # of a question, in the order in which the model gets it
 _MOST_COST = 1e6  # US dollars of one answer, and tokens: more is no number of a service
 _MOST_TOKENS = 10**9
+_LEAST = -1e4  # of logarithms; a service may send an integer that no float can hold
 _RESERVED = ("model", "messages", "n", "stream", "logprobs", "top_logprobs")
 
 
@@ -312,8 +313,10 @@ def _probabilities(logprobs: object) -> dict[str, float]:
     found: dict[str, float] = {}
     for item in listed if isinstance(listed, list) else ():
         token, value = _first([item]).get("token"), _first([item]).get("logprob")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             continue
-        if isinstance(token, str) and value <= 1e-6:
-            found[token] = found.get(token, 0.0) + math.exp(value)
+        if isinstance(token, str):
+            token = token.encode("utf-8", "replace").decode()  # half a character
+            # Above 0: by rounding, else the sum is no probability, which the reader finds.
+            found[token] = found.get(token, 0.0) + math.exp(min(max(value, _LEAST), 1.0))
     return found

@@ -164,6 +164,8 @@ def _row(pair: Pair, corrected: Corrected | None) -> ComparisonRow:
     more = paired.additional_prompts(difference, pair.prompts, corrected)
     if math.isclose(pair.value_a, pair.value_b, rel_tol=1e-6):
         more = None  # equal but for rounding: no number of prompts would help
+    if pair.images == metric.most:
+        more = None  # of more images, a sample of this size would be measured
     return ComparisonRow(
         metric=metric.name,
         encoder=pair.encoder,

@@ -207,9 +207,15 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
         else:
             warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
         return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message, failed=True)
-    where = made_on(scorer)
     return Evidence(
-        scorer.name, found.values, clusters, {}, None, made_on=where, reasons=found.reasons
+        scorer.name,
+        found.values,
+        clusters,
+        {},
+        None,
+        made_on=made_on(scorer),
+        reasons=found.reasons,
+        draws=draws(images.records),
     )
 
 

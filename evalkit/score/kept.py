@@ -63,6 +63,7 @@ class Basis:
             return ""
         about = {**metric.measure.stated(), "options": metric.options, "needs": metric.needs}
         about |= {"feature": metric.feature, "kind": metric.encoder, "prefix": metric.prefix}
+        about |= {"most": metric.most}
         encoder = [encoder["name"], encoder["fingerprint"]]
         facts = [reference.get("name"), reference.get("sha256")]
         return digest([SCHEMA, code(), about, self.images, encoder, facts])

@@ -67,32 +67,24 @@ def measure(metric: Metric, evidence: Evidence) -> Measurement:
         EvalkitError: the metric's function fails, or returns something other than float64 [] or
             [N]; this names the metric.
     """
-    reasons = evidence.reasons
-    places = [place for place, reason in enumerate(reasons) if not reason]
-    if len(places) == len(reasons):
-        return _of_sample(metric, evidence)
-    said, missing = unanswered(reasons), len(reasons) - len(places)
-    if not places:
+    reasons, count = evidence.reasons, len(evidence.clusters)
+    answered = np.flatnonzero([not reason for reason in reasons]) if reasons else np.arange(count)
+    said, missing = unanswered(reasons), count - len(answered)
+    if missing == count > 0:
         note = f"not measured: {said}"
         return Measurement(None, note=note, unanswered=missing, why_unanswered=said)
-    found = _of_places(metric, evidence, np.array(places))
+    places = answered
+    if 0 < metric.most < len(answered) and not evidence.no_fake:
+        numbers = evidence.draws
+        if numbers is None:
+            numbers = np.random.RandomState(0).permutation(count).astype(np.uint64)
+        places = answered[sample(numbers[answered], metric.most)]
+    whole = len(places) == count
+    found = _measure(metric, evidence) if whole else _of_places(metric, evidence, places)
+    if len(places) < len(answered):
+        more = "" if found.value is None else sample_note(len(places), len(answered))
+        found = replace(found, note="; ".join(filter(None, [found.note, more])), sample=places)
     return replace(found, unanswered=missing, why_unanswered=said)
-
-
-def _of_sample(metric: Metric, evidence: Evidence) -> Measurement:
-    """The metric on a sample of the images where they are more than it measures."""
-    count = len(evidence.clusters)
-    if not 0 < metric.most < count or evidence.no_fake:
-        return _measure(metric, evidence)
-    numbers = evidence.draws
-    if numbers is None:
-        numbers = np.random.RandomState(0).permutation(count).astype(np.uint64)
-    places = sample(numbers, metric.most)
-    found = _of_places(metric, evidence, places)
-    notes = (
-        [found.note, sample_note(len(places), count)] if found.value is not None else [found.note]
-    )
-    return replace(found, note="; ".join(filter(None, notes)), sample=places)
 
 
 def _of_places(metric: Metric, evidence: Evidence, places: NDArray[np.int64]) -> Measurement:

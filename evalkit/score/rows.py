@@ -33,7 +33,10 @@ def metric_row(
     metric: Metric, images: ImageSet, found: Measurement, setup: Setup, group: str = ""
 ) -> MetricRow:
     """One row of metrics.json; for a group of prompts without the finite-sample baseline."""
-    encoder, count = setup.encoders.get(metric.encoder), len(images.files)
+    encoder = setup.encoders.get(metric.encoder)
+    if found.sample is not None:  # the row is about these images only
+        images = images.keep(found.sample.tolist())
+    count = len(images.files)
     reference = setup.references.get(metric.encoder) if metric.compares else None
     notes, cautions, baseline = [found.note] if found.note else [], [], None
     if found.value is not None and found.why_unanswered:
@@ -64,7 +67,7 @@ def metric_row(
         reference.name if reference else "",
         found.value,
         *found.interval[:2],
-        count - found.unanswered if found.sample is None else len(found.sample),
+        count if found.sample is not None else count - found.unanswered,
         images.requested,
         metric.better,
         found.interval.method,

@@ -17,7 +17,7 @@ from evalkit.scorers.endpoint import EndpointModel
 from evalkit.scorers.question import Question, Reading, is_closed, texts_of
 
 log = logging.getLogger(__name__)
-CONVENTION = "texts-1"  # part of fingerprints: changes whenever the rule does
+CONVENTION = "texts-2"  # part of fingerprints: changes whenever the rule does
 _PUNCTUATION = ".,;:!"  # after an answer, in the same token
 # Answers in sentences begin with these: "A cat" does not begin the answer "a dog".
 _OPENERS = {
@@ -51,9 +51,9 @@ class TextReader:
 def read(question: Question, listed: Mapping[str, float]) -> Reading:
     """The answer to a question by the probabilities of the listed first tokens.
 
-    `p` is a lower bound of the probability of an accepted answer: `begun`, that of other tokens
-    with which one may begin, and `unlisted`, that of the tokens which are not listed, are not in
-    it.
+    `p` is a lower bound of the probability of an accepted answer, unless longer answers begin with
+    one, as 10 with 1: `begun`, that of other tokens with which one may begin, and `unlisted`, that
+    of the tokens which are not listed, are not in it.
     """
     accepted = texts_of(question.answers)
     others = texts_of(question.choices) - accepted

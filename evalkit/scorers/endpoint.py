@@ -16,6 +16,7 @@ from evalkit.remote.first_token import Asked, FirstTokens
 from evalkit.run_folder import Run
 from evalkit.scorer import NoAnswer
 
+_BLANKS = ("▁", "Ġ")  # what SentencePiece and byte-level BPE write before a word
 _AT_ONCE = 32, 256  # images per call, at least and at most: their answers come side by side
 
 
@@ -103,7 +104,19 @@ class EndpointModel:
         where sending stopped.
         """
         asked = [Asked(*one) for one in zip(images, questions, strict=True)]
-        return self._service.ask_all(asked)
+        return [
+            found if isinstance(found, NoAnswer) else _with_blanks(found)
+            for found in self._service.ask_all(asked)
+        ]
 
     def _id(self, token: str) -> int:
         return self._ids.setdefault(token, len(self._ids))
+
+
+def _with_blanks(listed: Mapping[str, float]) -> Mapping[str, float]:
+    """The tokens as text, where a service lists them as its tokenizer writes them: ▁Yes, ĠYes."""
+    found: dict[str, float] = {}
+    for token, probability in listed.items():
+        text = f" {token[1:]}" if token.startswith(_BLANKS) else token
+        found[text] = found.get(text, 0.0) + probability
+    return found

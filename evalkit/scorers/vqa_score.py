@@ -114,7 +114,10 @@ class VqaScore:
                 continue
             yes = float(probabilities[self._yes].double().sum())
             no = float(probabilities[self._no].double().sum())
-            yield yes / (yes + no) if self._no else yes
+            if self._no and not yes + no:
+                yield NoAnswer("neither yes nor no is among its tokens")
+                continue
+            yield yes / (yes + no) if self._no else min(yes, 1.0)  # above 1 by rounding
 
 
 def _forms(text: str, option: str) -> tuple[str, ...]:

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 import evalkit
 from evalkit import plugins
 from evalkit.cli.app import app
+from evalkit.core import EvalkitError
 from evalkit.doctor import doctor, encoders, folders, machine, metrics, networks, packages
-from evalkit.doctor.check import Check
+from evalkit.doctor.check import Check, reason
 from evalkit.doctor.packages import Needed
 from evalkit.encoders import weights
 from evalkit.encoders.weight_files import FILES
@@ -179,6 +180,11 @@ def test_extras_are_optional_and_required_packages_are_not(
     assert (found["extra timm"].state, found["package scipy"].state) == ("note", "bad")
     # It is installed, so that `pip install` alone would do nothing.
     assert "Run `pip uninstall timm`, then `pip install timm`" in found["extra timm"].advice
+
+
+def test_an_error_of_evalkit_is_a_line_without_its_code() -> None:
+    error = EvalkitError("The file is damaged.", "Fetch it with `evalkit x`.", code="doctor-99")
+    assert reason(error) == "The file is damaged."
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_auto_takes_its_own_encoder_where_standard_fails_to_load(
 ):
     def encoder(name: str, device: str) -> Named:
         if name in STANDARD.values():
-            raise EvalkitError("The file is damaged.", "Fetch it again.")
+            raise EvalkitError("The file is damaged.", "Fetch it again.", code="encoders-99")
         return Named(name)
 
     monkeypatch.setattr(weights, "find", lambda name: "somewhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from evalkit.engines import Ended
 from evalkit.engines.drive import drive
 from evalkit.engines.task import Task
 from evalkit.score import records
+from evalkit.worker import perform
 
 PROMPTS = [f"a red cube {at}" for at in range(9)]
 METRICS = "fid,clip_score"
@@ -182,3 +184,13 @@ class Loaded:
         raise ValueError("no")
 FAILS = Scorer("fails", "higher", Loaded, title="Fails")
 """
+
+
+def test_the_log_of_a_shard_has_the_code_of_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = Task("generate", str(tmp_path / "run"), 0, 2, str(tmp_path))
+    said, exit_code = perform(task)
+    assert (said.startswith("the configuration names no models."), exit_code) == (True, 2)
+    assert re.search(r"names no models\. .* \[config-\d+\]$", task.log_path.read_text().strip())

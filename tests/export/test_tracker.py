@@ -106,11 +106,19 @@ class Fails:
         raise ConnectionError("no route to host")
 
 
+class Refuses:
+    def log(self, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
+        raise EvalkitError("The store is full.", "Empty it.", code="store-1")
+
+
 def test_what_goes_wrong_is_one_sentence(run: Run, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match=r"no tracker 'wanb'. Did you mean 'wandb'"):
         evalkit.export_tracker(run, "wanb")
     with pytest.raises(EvalkitError, match="'Fails' failed: ConnectionError: no route to host"):
         evalkit.export_tracker(run, Fails())
+    with pytest.raises(EvalkitError) as error:
+        evalkit.export_tracker(run, Refuses())
+    assert error.value.message == "The tracker 'Refuses' failed: The store is full."
     with pytest.raises(EvalkitError, match="The tracker is 3; expected an object with log"):
         evalkit.export_tracker(run, 3)  # pyright: ignore[reportArgumentType]
     bare = evalkit.generate("noise", ["a cat"], out=tmp_path / "bare")

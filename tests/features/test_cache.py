@@ -1,7 +1,11 @@
 """Files of features: large arrays are mapped or beside memory, and parts are joined by key."""
 
+import contextlib
+import gc
 import hashlib
+import mmap
 import os
+import weakref
 import zipfile
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalkit.core import EvalkitError
 from evalkit.features import cache, npz
 from evalkit.features.cache import CachedFeatures
 
@@ -95,6 +100,35 @@ def test_an_array_that_claims_more_than_the_file_has_is_no_array(tmp_path: Path)
     assert cache.keys(path, "print", ["pool"]) == []
 
 
+NOT_AS_WRITTEN = {
+    "another version": {"made_on": None},
+    "no keys": {"keys": None},
+    "half keys": {"keys": np.zeros((2, 16), np.uint8)},
+    "equal keys": {"keys": np.zeros((2, 32), np.uint8)},
+    "a row less": {"feature.pool": np.zeros((1, 3), np.float32)},
+    "a row more": {"feature.pool": np.zeros((3, 3), np.float32)},
+    "float64": {"feature.pool": np.zeros((2, 3))},
+    "float16": {"feature.pool": np.zeros((2, 3), np.float16)},
+    "one dimension": {"feature.pool": np.zeros(2, np.float32)},
+    "three dimensions": {"feature.pool": np.zeros((2, 3, 1), np.float32)},
+    "a note less": {"notes": np.array(["n1"])},
+}
+
+
+@pytest.mark.parametrize("other", NOT_AS_WRITTEN.values(), ids=NOT_AS_WRITTEN)
+@pytest.mark.parametrize("large", [1, 2**30])
+def test_a_sound_file_with_other_arrays_has_no_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, np.ndarray | None], large: int
+):
+    monkeypatch.setattr(npz, "LARGE", large)
+    path = tmp_path / "a.npz"
+    cache.write(path, "print", part([1, 2]))
+    arrays = {name: one for name, one in (npz.read(path) | other).items() if one is not None}
+    npz.write(path, arrays)
+    assert cache.read(path, "print", ["pool"]).rows == {}
+    assert cache.read_all([path], "print", ["pool"], [key(1), key(2)]).rows == {}
+
+
 @pytest.mark.parametrize("memory", [0, 2**40])
 def test_new_large_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int):
     monkeypatch.setattr(npz, "LARGE", 1024)
@@ -114,6 +148,32 @@ def test_without_space_a_new_array_is_in_memory(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert not is_mapped(npz.empty((300, 5), tmp_path))
+
+
+@pytest.mark.parametrize("memory", [0, 2**40])
+def test_on_other_systems_a_new_array_is_in_memory(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, memory: int
+):
+    monkeypatch.setattr(npz, "available", lambda: memory)
+    monkeypatch.delattr(mmap, "MAP_POPULATE")
+    monkeypatch.delattr(os, "posix_fallocate")
+    made = npz.empty((300, 5), tmp_path)
+    assert (made.shape, made.dtype, is_mapped(made)) == ((300, 5), np.float32, False)
+
+
+def test_where_the_system_refuses_memory_a_new_array_is_in_a_file(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch
+):
+    taken = mmap.mmap
+
+    def refused(file: int, *given: object, **more: object) -> object:
+        if file == -1:
+            raise OSError(12, "Cannot allocate memory")
+        return taken(file, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(npz, "available", lambda: 2**40)
+    monkeypatch.setattr(mmap, "mmap", refused)
+    assert is_mapped(npz.empty((300, 5), tmp_path))
 
 
 PARTS = st.lists(
@@ -144,6 +204,25 @@ def test_joined_takes_the_first_row_of_each_key(
         assert found.values["pool"].tolist() == [[number, number + 0.125] for number in there]
         used = {first[number] for number in there}
         assert ("logits" in found.values) == all(parts[place][1] for place in used)
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (3, 1), (1, 3)])
+def test_features_of_several_widths_are_not_joined(tmp_path: Path, widths: tuple[int, int]):
+    paths = [tmp_path / f"{width}.npz" for width in widths]
+    for number, path in enumerate(paths):
+        cache.write(path, "print", part([number], pool=widths[number]))
+    with pytest.raises(EvalkitError, match="returns other features"):
+        cache.read_all(paths, "print", ["pool"])
+
+
+def test_an_error_that_is_over_holds_no_arrays(tmp_path: Path):
+    found = part([1, 2])
+    watched = weakref.ref(found.values["pool"])
+    with contextlib.suppress(EvalkitError):
+        cache.select(found, [key(3)], tmp_path)
+    del found
+    gc.collect()
+    assert watched() is None
 
 
 def test_what_is_joined_beside_memory_is_the_same(tmp_path: Path, small: None):

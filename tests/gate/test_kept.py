@@ -131,7 +131,7 @@ def test_the_key_depends_on_everything_that_a_value_depends_on(runs: Runs) -> No
         *(Basis.of(one, protocol).key(FID) for one in (other_image, other_text, backwards)),
         *(
             Basis.of(images, protocol).key(dataclasses.replace(FID, **change))
-            for change in ({"version": 2}, {"feature": "spatial"}, {"name": "other"})
+            for change in ({"version": 2}, {"feature": "spatial"}, {"name": "other"}, {"most": 9})
         ),
     ]
     assert len({key, *keys}) == len(keys) + 1

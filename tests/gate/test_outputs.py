@@ -115,14 +115,20 @@ def test_the_point_rule_says_that_it_knows_no_noise(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "code", "message", "number"),
     [
-        (["--metrics", "fdi"], 2, "There is no metric 'fdi'. Did you mean 'fid'?"),
-        ([], 4, "seed: 7, baseline 0"),
+        (["--metrics", "fdi"], 2, "There is no metric 'fdi'. Did you mean 'fid'?", "score-20"),
+        ([], 4, "seed: 7, baseline 0", "gate-24"),
     ],
 )
 def test_a_refusal_is_an_error_of_the_job(
-    arguments: list[str], code: int, message: str, copy: Runs, runs: Runs, summary: Path
+    arguments: list[str],
+    code: int,
+    message: str,
+    number: str,
+    copy: Runs,
+    runs: Runs,
+    summary: Path,
 ) -> None:
     other = copy("none")
     config = other / "run.toml"
@@ -138,6 +144,8 @@ def test_a_refusal_is_an_error_of_the_job(
     assert error.text == error.get("message")
     [annotation] = [line for line in found.stderr.splitlines() if line.startswith("::error ")]
     assert message in annotation
+    assert annotation.endswith(f" [{number}]")
+    assert (error.text or "").endswith(f" [{number}]")
     said = "not comparable" if code == 4 else "wrong input"
     assert f"### evalkit gate: {said}" in summary.read_text()
 

@@ -1,6 +1,8 @@
 """The client of chat completions, with a real server: requests, outcomes, costs, probabilities."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,37 @@ def test_the_first_token_and_its_probabilities(monkeypatch: pytest.MonkeyPatch) 
     assert len(server.received) == 4
     assert server.received[0].body["top_logprobs"] == 20
     assert len(server.accepted) == 1
+
+
+def listed(tokens: Mapping[str, object], journal: Path | None = None) -> object:
+    """What is read of the listed first tokens and their logarithms."""
+    top = [{"token": token, "logprob": value} for token, value in tokens.items()]
+    choice = {"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": top}]}}
+    with serving(lambda seen: answer(200, {"choices": [choice]})) as server:
+        [found] = FirstTokens(Chat(ChatOptions("m", server.url)), journal).ask_all([QUESTION])
+    return found
+
+
+def test_what_is_no_logarithm_is_no_probability() -> None:
+    values = [-(10**400), -1e999, math.nan, None, "0", True, -1.0]
+    found = listed({f"t{at}": value for at, value in enumerate(values)})
+    assert found == {"t0": 0.0, "t1": 0.0, "t6": pytest.approx(math.exp(-1))}
+
+
+@pytest.mark.parametrize("value", [5e-4, 0.5, 1e6, math.inf])
+def test_a_probability_above_1_is_rounded_or_makes_the_answer_unusable(value: float) -> None:
+    """The token was left out, and the next one was the answer."""
+    found = listed({"Yes": value, "No": -9.0})
+    if value < 1e-3:
+        assert found == pytest.approx({"Yes": 1.0005, "No": math.exp(-9)}, rel=1e-4)
+    else:
+        said = "malformed: the token probabilities are no probabilities"
+        assert found == NoAnswer(said, again=True)
+
+
+def test_half_a_character_is_a_token_that_can_be_written(tmp_path: Path) -> None:
+    found = listed({"\ud83d": -0.5, "Yes": -1.0}, tmp_path / "journal.jsonl")
+    assert found == pytest.approx({"?": math.exp(-0.5), "Yes": math.exp(-1)})
 
 
 def test_a_model_without_probabilities_is_refused() -> None:

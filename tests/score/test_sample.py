@@ -16,6 +16,7 @@ from torch import Tensor
 
 import evalkit
 from evalkit.core import Metric, Record
+from evalkit.encoders.mini import MiniClipEncoder
 from evalkit.metrics import frechet, manifold
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
@@ -88,6 +89,21 @@ def test_a_value_and_its_interval_are_those_of_the_sample():
 
 
 @pytest.mark.parametrize("metric", [FEW_PRECISION, FEW_RECALL])
+def test_a_sample_is_taken_of_the_images_that_have_an_answer(metric: Metric):
+    whole = entrant("a", 1, range(100)).evidence["inception"]
+    assert whole.draws is not None
+    reasons = ["refused" * (place % 2) for place in range(100)]
+    found = measure(metric, dataclasses.replace(whole, reasons=reasons))
+    even = np.arange(0, 100, 2)
+    chosen = even[sample(whole.draws[even], MOST)]
+    assert found.sample is not None
+    assert found.sample.tolist() == chosen.tolist()
+    assert found.value == float(metric.compute(fake=whole.fake["pool"][chosen], real=REAL).mean())
+    assert "a seeded sample of 24 of 50 images" in found.note
+    assert found.unanswered == 50
+
+
+@pytest.mark.parametrize("metric", [FEW_PRECISION, FEW_RECALL])
 def test_up_to_the_limit_all_images_are_measured(metric: Metric):
     evidence = entrant("a", 1, range(MOST)).evidence["inception"]
     found, plain = measure(metric, evidence), measure(dataclasses.replace(metric, most=0), evidence)
@@ -118,6 +134,16 @@ def test_models_are_compared_on_one_sample_of_the_images_of_both(metric: Metric)
     assert whole.rows[0].images == len(shared)
 
 
+@pytest.mark.parametrize("metric", [FEW_PRECISION, FEW_RECALL])
+def test_where_a_sample_is_measured_more_prompts_are_not_recommended(metric: Metric):
+    both = [entrant("a", 1, range(100)), entrant("b", 3, range(100))]
+    [of_sample] = compare(both, [metric]).rows
+    [of_all] = compare(both, [dataclasses.replace(metric, most=101)]).rows
+    assert of_sample.verdict == of_all.verdict == "no significant difference"
+    assert of_all.additional_prompts is not None
+    assert of_sample.additional_prompts is None
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sampled") / "run"
@@ -138,6 +164,17 @@ def test_rows_say_how_many_images_were_measured(run: Path):
     assert (len(values), sum(bool(value) for value in values)) == (40, MOST)
 
 
+def test_what_a_row_says_of_images_and_prompts_is_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(MiniClipEncoder, "truncated", lambda self, texts: len(texts))
+    evalkit.generate("gan", prompts()[:40], out=tmp_path)
+    names = ["sampled_metrics:FEW_FID", "sampled_metrics:FEW_CLIP_SCORE"]
+    fid, clip, *_ = evalkit.score(tmp_path, metrics=names, only=True, encoders="mini")
+    assert fid.note.endswith("(of 24 real images)")
+    assert clip.caution.startswith("24 prompts exceed")
+
+
 def test_the_gate_decides_on_the_sample_of_the_images_of_both(run: Path, tmp_path: Path):
     names = ["few_precision", "few_recall"]
     found = evalkit.gate(f"{run}:gan", baseline=f"{run}:gan", metrics=names)
@@ -156,3 +193,4 @@ def test_figures_draw_no_joint_region_of_a_sample_and_all_images(run: Path, tmp_
     evalkit.figures(run, only="pareto", metrics="few_recall,fid", out=tmp_path)
     said = (tmp_path / "pareto.txt").read_text()
     assert "not known (Few recall of noise is of 24 images, and the run has 40)" in said
+    assert said.startswith("Few recall and FID of 2 models (N = 24 to 40 images).")

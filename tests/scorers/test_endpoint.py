@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from fake_chat import FakeChat, asked
 from fake_service import CHARGED, Call, Fault, shares
+from PIL import Image
+from torch import Tensor
 
 import evalkit
 from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
 from evalkit.files import read_lines
 from evalkit.remote import retry
 from evalkit.run_folder import Run
+from evalkit.scorer import NoAnswer
+from evalkit.scorers.endpoint import EndpointModel, EndpointOptions
 from evalkit.scorers.vqa_score import VqaScore
 
 PRICES = {"input_price": 2.0, "output_price": 10.0}
@@ -63,6 +67,34 @@ def test_a_share_of_yes_and_a_service_without_probabilities(tmp_path: Path) -> N
         options = {"vqa_score": {"model": "m", "base_url": server.url}}
         with pytest.warns(FailedMetricWarning, match="sends no token probabilities"):
             evalkit.score(run.path, metrics="vqa_score", options=options)
+
+
+@pytest.mark.parametrize(
+    ("shares", "option", "expected"),
+    [
+        ({"Yes": 0.9996, " Yes": 0.001}, {"yes": "Yes, Yes"}, 1.0),  # above 1 by rounding
+        ({"It": 0.9}, {}, 0.0),
+        ({"It": 0.9}, {"softmax": "yes-no"}, NoAnswer("neither yes nor no is among its tokens")),
+    ],
+)
+def test_tokens_whose_share_of_yes_is_at_an_end(
+    shares: dict[str, float], option: dict[str, str], expected: object
+) -> None:
+    with FakeChat(lambda asked: "Yes", first=shares) as server:
+        scorer = VqaScore(model="m", base_url=server.url, **option)  # type: ignore[arg-type]
+        assert list(scorer([Image.new("RGB", (32, 32))], ["a cat"])) == [expected]
+
+
+@pytest.mark.parametrize("blank", ["▁", "Ġ"])
+def test_the_blank_of_a_tokenizer_is_a_blank(tmp_path: Path, blank: str) -> None:
+    shares = {f"{blank}Yes": 0.5, " Yes": 0.1, f"{blank}No": 0.2, blank: 0.1}
+    with FakeChat(lambda asked: "Yes", first=shares) as server:
+        model = EndpointModel("m", EndpointOptions(server.url), "vqa_score", tmp_path)
+        [listed] = model.listed([Image.new("RGB", (32, 32))], ["Is it?"])
+        [found] = model.first_tokens([Image.new("RGB", (32, 32))], ["Is it?"])
+    assert listed == pytest.approx({" Yes": 0.6, " No": 0.2, " ": 0.1})
+    assert isinstance(found, Tensor)
+    assert float(found[model.whole_ids([" Yes"])].sum()) == pytest.approx(0.6)
 
 
 def test_two_hundred_questions_have_one_outcome_each_and_none_is_paid_twice(
