@@ -94,7 +94,7 @@ def _array(file: BufferedReader, member: zipfile.ZipInfo) -> NDArray[Any]:
     if size >= LARGE and os.name == "posix" and file.tell() % dtype.alignment == 0:
         return np.asarray(np.memmap(file, dtype, "c", file.tell(), shape))
     array = np.empty(shape, dtype)
-    if file.readinto(array.reshape(-1).view(np.uint8)) != size:
+    if file.readinto(array.reshape(-1).view(np.uint8).data) != size:
         raise ValueError(f"{member.filename} is cut off")
     return array
 

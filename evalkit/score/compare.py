@@ -124,7 +124,8 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
         return None
     clusters = _clusters(a, metric, shared)
     first, second = (_measured(metric, one, shared, clusters, known) for one in (a, b))
-    if first.value is None or second.value is None:
+    values = first.value, second.value
+    if values[0] is None or values[1] is None:
         return None
     if first.sample is not None:  # that of both: it depends on prompts and samples only
         clusters = intervals.cluster_numbers([str(one) for one in clusters[first.sample]])
@@ -139,8 +140,8 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
         reference=evidence.reference.name if evidence.reference and metric.compares else "",
         model_a=a.model,
         model_b=b.model,
-        value_a=first.value,
-        value_b=second.value,
+        value_a=values[0],
+        value_b=values[1],
         difference=difference,
         prompts=len(np.unique(clusters)),
         images=len(shared),
