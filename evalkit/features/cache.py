@@ -58,12 +58,8 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
     """
     rows = _numbered(order)
     values: dict[str, NDArray[np.float32]] | None = None
-    notes, left, made_on, requested = (
-        [""] * len(rows),
-        set(rows),
-        frozenset[str](),
-        frozenset[str](),
-    )
+    notes, left = [""] * len(rows), set(rows)
+    made_on = requested = frozenset[str]()
     for part in parts:
         if part.rows == rows and len(left) == len(rows):
             return part  # no copy of what may be large

@@ -33,11 +33,18 @@ def moments(features: Tensor) -> Moments:
     features = valid(features, "given")
     at_least(len(features), 2, "given")
     mean = mean_of(features)
-    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=features.device)
-    for block in features.split(_BLOCK):
-        centred = block.double() - mean
-        scatter.addmm_(centred.T, centred)
+    _, scatter = _about(mean, features.split(_BLOCK))
     return Moments(mean, scatter / (len(features) - 1), len(features))
+
+
+def _about(mean: Tensor, blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """The sum of all rows less the mean, float64 [D], and their scatter matrix about it [D, D]."""
+    total, scatter = torch.zeros_like(mean), mean.new_zeros(len(mean), len(mean))
+    for block in blocks:
+        centred = block.double() - mean
+        total += centred.sum(dim=0)
+        scatter.addmm_(centred.T, centred)
+    return total, scatter
 
 
 _kept_moments = memoized(moments, max_results=2)  # shared by FID and its interval
@@ -266,11 +273,7 @@ def _in_few_rows(fake: Tensor, groups: Tensor, mean: Tensor) -> list[Group]:
     found = []
     for group in range(int(groups.max()) + 1):
         chosen = (groups == group).nonzero().flatten()
-        total, scatter = torch.zeros_like(mean), torch.zeros(len(mean), len(mean)).double()
-        for rows in chosen.split(_BLOCK):
-            centred = fake[rows].double() - mean
-            total += centred.sum(dim=0)
-            scatter.addmm_(centred.T, centred)
+        total, scatter = _about(mean, (fake[rows] for rows in chosen.split(_BLOCK)))
         found.append(Group(_factor(scatter).T, total, len(chosen)))
     return found
 

@@ -128,7 +128,7 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
     if values[0] is None or values[1] is None:
         return None
     if first.sample is not None:  # that of both: it depends on prompts and samples only
-        clusters = intervals.cluster_numbers([str(one) for one in clusters[first.sample]])
+        clusters = intervals.cluster_numbers(clusters[first.sample].tolist())
         shared = [shared[place] for place in first.sample]
         first, second = _sampled(first), _sampled(second)
     difference = _difference(metric, first, second, clusters)
@@ -215,7 +215,7 @@ def _clusters(
     """The prompt of every shared image as 0 .. C - 1: the same for both models."""
     clusters = entrant.evidence[metric.encoder].clusters
     place = {image: row for row, image in enumerate(entrant.images)}
-    return intervals.cluster_numbers([str(clusters[place[image]]) for image in shared])
+    return intervals.cluster_numbers(clusters[[place[image] for image in shared]].tolist())
 
 
 def _measured(

@@ -222,13 +222,12 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
 def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
     """The evidence on some of a model's images."""
     rows = torch.tensor(places, dtype=torch.long)
-    labels = [str(cluster) for cluster in evidence.clusters[rows.numpy()]]
     fake, texts = (
         {name: values[rows] for name, values in table.items()}
         for table in (evidence.fake, evidence.texts)
     )
     reasons = [evidence.reasons[place] for place in places] if evidence.reasons else ()
-    clusters = intervals.cluster_numbers(labels)
+    clusters = intervals.cluster_numbers(evidence.clusters[rows.numpy()].tolist())
     numbers = None if evidence.draws is None else evidence.draws[rows.numpy()]
     return replace(
         evidence, fake=fake, texts=texts, clusters=clusters, reasons=reasons, draws=numbers

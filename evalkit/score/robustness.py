@@ -106,7 +106,7 @@ def _compared(
     if not pairs:
         return None
     changed, unchanged = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
-    clusters = intervals.cluster_numbers([str(pair[2]) for pair in pairs])
+    clusters = intervals.cluster_numbers(pair[2] for pair in pairs)
     rates = metric.range == (0.0, 1.0)
     difference = paired.paired_means(changed, unchanged, clusters, rates=rates)
     low, high = possible(metric, *difference.interval())

@@ -20,7 +20,7 @@ include the small-sample bias.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +41,12 @@ class Interval(NamedTuple):
     method: str
 
 
-def cluster_numbers(labels: Sequence[str]) -> NDArray[np.int64]:
+def cluster_numbers(labels: Iterable[Hashable]) -> NDArray[np.int64]:
     """Labels (such as the prompt of each image) as numbers 0 .. C - 1, int64 [N].
 
     In order of first appearance.
     """
-    seen: dict[str, int] = {}
+    seen: dict[Hashable, int] = {}
     return np.array([seen.setdefault(label, len(seen)) for label in labels], dtype=np.int64)
 
 
