@@ -30,7 +30,7 @@ from evalkit.score.settings import (
     typed,
 )
 from evalkit.shards import shard_of
-from evalkit.specs import model_texts, split_label, split_names
+from evalkit.specs import joined_names, model_texts, split_label, split_names
 
 # A generator as a user names it: a spec, a folder, or the function itself.
 ModelLike: TypeAlias = str | Path | Callable[..., Any]
@@ -47,7 +47,7 @@ def run(
     seed: int | None = None,
     reference: str | Path | None = None,
     metrics: str | Sequence[str] | None = None,
-    encoders: str | None = None,
+    encoders: str | Sequence[str] | None = None,
     precision: Precision | None = None,
     device: str | None = None,
     batch_size: int | None = None,
@@ -271,6 +271,7 @@ def _generate_with(workers: Workers, settings: Config, retry_ambiguous: bool) ->
 def _settings(given: Mapping[str, Any]) -> Config:
     """The configuration of a call, from its parameters by name."""
     flags = {key: given[key] for key in KEYS if key in given}
+    flags["encoders"] = joined_names(given.get("encoders"))
     labels = [split_label(text)[0] or text for text in model_texts(given["models"] or ())[0]]
     options, scorers = dict(given["options"] or {}), {}
     metrics = given.get("metrics") or ()

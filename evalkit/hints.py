@@ -39,6 +39,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The nearest known name, "" if none is near; for messages that list all of them."""
+    if len(begun := [one for one in sorted(set(known)) if name and one.startswith(f"{name}-")]) > 1:
+        return f"Did you mean one of {', '.join(begun)}?"
     close = difflib.get_close_matches(name, sorted(set(known)), 1)
     return f"Did you mean {close[0]!r}?" if close else ""
 

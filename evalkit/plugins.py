@@ -101,11 +101,8 @@ def find(kind: PluginKind, spec: str) -> Any:
 def _import(kind: PluginKind, spec: str, target: str) -> Any:
     module, _, attribute = target.partition(":")
     local = Path(module.partition(".")[0])
-    if (local.is_dir() or local.with_suffix(".py").is_file()) and os.getcwd() not in (
-        os.path.abspath(path) for path in sys.path
-    ):
-        # The user's own module in the current folder; last, so that it shadows nothing.
-        sys.path.append(os.getcwd())
+    if local.is_dir() or local.with_suffix(".py").is_file():
+        _look_in_current_folder()
     value, absent, missing = None, "", ""
     with plugin_call(module, f"The {kind} {spec!r} cannot be imported"):
         try:
@@ -128,9 +125,46 @@ def _import(kind: PluginKind, spec: str, target: str) -> Any:
             hint,
             code="plugins-2",
         )
+    _require_current(sys.modules.get(module), module, spec)
     if missing:
         raise _without(missing, value, module, spec)
     return value
+
+
+_folders: list[str] = []  # of users' modules, which evalkit has added to sys.path
+
+
+def _look_in_current_folder() -> None:
+    """Import from the current folder, too: last, so that its files take no module's place.
+
+    Of several folders in one process, as in a notebook, the current one is the first.
+    """
+    folder = os.getcwd()
+    if folder in _folders and folder in sys.path:
+        sys.path.remove(folder)
+    elif folder in map(os.path.abspath, sys.path):
+        return
+    places = [sys.path.index(known) for known in _folders if known in sys.path]
+    sys.path.insert(min(places, default=len(sys.path)), folder)
+    if folder not in _folders:
+        _folders.append(folder)
+
+
+def _require_current(value: Any, module: str, spec: str) -> None:
+    """Refuse a module of another folder, imported before, where the current one has its own."""
+    found = getattr(value, "__file__", None)
+    place = Path(*module.split("."))
+    own = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+    if not own or not found or os.path.abspath(own[0]) == os.path.abspath(found):
+        return
+    root = Path(found).absolute().parents[module.count(".") + (Path(found).stem == "__init__")]
+    lasting = {os.path.abspath(path) for path in sys.path if path not in _folders}
+    if str(root) not in lasting:
+        raise EvalkitError(
+            f"{spec!r} was imported from {found} before, and this folder has another {own[0]}.",
+            "Start Python again in this folder, or rename one of the files.",
+            code="plugins-29",
+        )
 
 
 def _without(missing: str, value: Any, module: str, spec: str) -> EvalkitError:
@@ -403,7 +437,8 @@ def _of_folder(error: EvalkitError, model: Model) -> EvalkitError:
         lambda found: f"--set {shlex.quote(f'{model.label}.{found[1]}')}",
         error.hint,
     )
-    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code, code="plugins-16")
+    code = error.code or "plugins-16"
+    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code, code=code)
 
 
 def _place(spec: str) -> str:

@@ -72,6 +72,11 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def joined_names(given: str | Sequence[str] | None) -> str | None:
+    """The names joined by commas, as a run.toml has them; None for None."""
+    return given if given is None or isinstance(given, str) else ",".join(given)
+
+
 def chosen_names(
     given: str | Sequence[str] | None, option: str, known: Sequence[str] = ()
 ) -> list[str]:

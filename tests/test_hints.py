@@ -127,3 +127,9 @@ def test_the_groups_of_commands_are_those_of_the_command_line() -> None:
 
 def test_each_known_name_is_listed_once() -> None:
     assert did_you_mean("x", ["bb", "aa", "bb"]) == "Known: aa, bb."
+
+
+def test_the_first_part_of_several_names_is_answered_with_all_of_them() -> None:
+    known = ["clip-l14", "clip-b32", "clap", "inception", "inception-clean"]
+    assert did_you_mean("clip", known) == "Did you mean one of clip-b32, clip-l14?"
+    assert did_you_mean("incepton", known) == "Did you mean 'inception'?"

@@ -199,6 +199,27 @@ def test_a_name_that_is_also_a_folder_is_refused_with_both_spellings(
         assert (model.label, model.spec, model.bundled) == ("noise", "noise", True)
 
 
+def test_a_model_is_that_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook moves between folders whose files have one name."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same_name.py").write_text(f"def draw(): return {name!r}\n")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.setattr(plugins, "_folders", [])
+    for name in ("first", "second", "first"):
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.delitem(sys.modules, "same_name", raising=False)
+        assert plugins.find("generator", "same_name:draw")() == name
+        assert plugins.find("generator", "same_name:draw")() == name  # loaded once
+    monkeypatch.chdir(tmp_path / "second")
+    with pytest.raises(EvalkitError, match=r"imported from .*first.* has another same_name.py"):
+        plugins.find("generator", "same_name:draw")
+    monkeypatch.chdir(tmp_path)  # without one of its own
+    assert plugins.find("generator", "same_name:draw")() == "first"
+
+
 def test_explicit_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "x=y"):
         (tmp_path / name).mkdir()

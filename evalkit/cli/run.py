@@ -186,7 +186,7 @@ def _of_scoring(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _others(shard: str | None) -> str:
     """What comes before the next command where this one did a part."""
-    return "the other shards, then " if shard not in (None, "0/1") else ""
+    return "when all shards are done, " if shard not in (None, "0/1") else ""
 
 
 def score(

@@ -309,9 +309,21 @@ def _limits(facts: Facts) -> Iterator[str]:
     """What limits the meaning of the values, and why others are missing."""
     if banner := sentences.banner(facts):
         yield banner
-    elif text := sentences.comparable(facts):
+    if not facts.bundled_encoders and (text := sentences.comparable(facts)):
         yield text
+    yield from _cautions(facts)
     yield from _not_measured(facts)
+
+
+def _cautions(facts: Facts) -> Iterator[str]:
+    """Each caution of the rows, with its metrics; the banner has those of blind encoders."""
+    concerned: dict[str, list[str]] = {}
+    for finding in facts.concluded:
+        if finding.encoder not in facts.blind_encoders:
+            for text in finding.row_cautions:
+                concerned.setdefault(text, []).append(finding.title)
+    for text, titles in concerned.items():
+        yield f"{numbers.listing(titles)}: {text}."
 
 
 def _not_measured(facts: Facts) -> Iterator[str]:

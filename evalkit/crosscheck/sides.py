@@ -55,7 +55,7 @@ def open_side(place: Path, copies: Path) -> Side:
     run, images = one_image_set(place)
     if len(images.files) < 2:
         raise EvalkitError(
-            f"Found {len(images.files)} images in {place}; FID needs at least 2.",
+            f"{place} has too few images ({len(images.files)}); FID needs at least 2.",
             "Give more images.",
             code="crosscheck-2",
         )

@@ -33,7 +33,7 @@ def nearest(points: Tensor, others: Tensor | None = None, k: int = 1) -> Nearest
     others = points if others is None else others
     if len(others) - same < k:
         raise EvalkitError(
-            f"Found {len(others)} images; {k} nearest neighbours need at least {k + same}.",
+            f"Too few images ({len(others)}); {k} nearest neighbours need at least {k + same}.",
             code="metrics-7",
         )
     bound, index = _search(Sides.of(points, others), same, min(k + SPARE, len(others) - same))

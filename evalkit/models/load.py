@@ -70,8 +70,20 @@ def hash_tensors(tensors: Mapping[str, Tensor], start: bytes = b"") -> str:
 
 
 def device_of(name: str) -> str:
-    """auto -> cuda if available, else cpu. Of several processes on a machine, each has one card."""
+    """auto -> cuda if available, else cpu. Of several processes on a machine, each has one card.
+
+    Raises EvalkitError for a device that this installation of torch cannot use.
+    """
     if name != "auto":
+        try:
+            torch.zeros(1, device=name).item()  # the device meta has no data
+        except Exception as error:  # RuntimeError, AssertionError and others, by the kind of device
+            reason = " ".join(str(error).split(". ")[0].split()).removesuffix(".")
+            raise EvalkitError(
+                f"The device {name!r} cannot be used: {reason}.",
+                "Use `--device cpu`, or leave the option out. `evalkit doctor` lists the devices.",
+                code="models-6",
+            ) from error
         return name
     if not torch.cuda.is_available():
         return "cpu"

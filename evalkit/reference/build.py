@@ -32,6 +32,7 @@ from evalkit.reference.card import write_card
 from evalkit.reference.files import user_folder
 from evalkit.scorer import encoders_only
 from evalkit.sources import ImageSource, SourceImage, absent, not_taken, open_source
+from evalkit.specs import joined_names
 from evalkit.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def reference_build(
     *,
     name: str = "",
     out: Path | str | None = None,
-    encoders: str = "auto",
+    encoders: str | Sequence[str] = "auto",
     device: str = "auto",
     batch_size: int = 32,
     description: str = "",
@@ -69,8 +70,8 @@ def reference_build(
             `evalkit.sources.open_source`. "scenes" is the bundled data set.
         name: of the reference; by default the name of the folder or file.
         out: the folder to write; by default one in the user's data folder.
-        encoders: `auto`, `standard` or `mini` (the encoder for FID of each), or any number of names
-            joined by commas.
+        encoders: `auto`, `standard` or `mini` (the encoder for FID of each), or any number of
+            names.
         on_bad: invalid images are an error ("refuse"), or are left out and counted ("skip").
         keep_all: store the features of all images and not of 2,000 only; memorization needs them.
         compact: store the features of all images as float16 and no moments, which follow from
@@ -86,7 +87,7 @@ def reference_build(
     return _build(
         _Given(_items(source), source.count or 0, source.left),
         name=name or place.resolve().name.split(".")[0],
-        encoders=_encoders(encoders, device),
+        encoders=_encoders(joined_names(encoders) or "auto", device),
         out=out,
         batch_size=batch_size,
         on_bad=on_bad,
@@ -166,7 +167,7 @@ def _build(
     valid = checked.valid
     if len(valid) < 2:
         raise EvalkitError(
-            f"Found {len(valid)} images for the reference {name!r}; expected at least 2.",
+            f"Too few images ({len(valid)}) for the reference {name!r}; expected at least 2.",
             "Give more images.",
             code="reference-4",
         )

@@ -163,6 +163,20 @@ class Facts:
         return [name for name in self.encoders if name.startswith("mini-") or name == "pixels"]
 
     @property
+    def other_features(self) -> tuple[str, list[str]]:
+        """The encoder in the place of Inception v3, and the titles of what it measured.
+
+        Papers publish these metrics in the features of Inception only. ("", []) where that
+        measured them, or an encoder of `bundled_encoders`.
+        """
+        stated = part(part(self.protocol, "encoders"), "inception")
+        name = str(stated.get("name", ""))
+        if name.startswith("inception") or name in self.bundled_encoders:
+            return "", []
+        found = [one for one in self.of_images if one.measured and one.encoder == name]
+        return (name, _unique(one.title for one in found)) if found else ("", [])
+
+    @property
     def scorers(self) -> list[str]:
         """The names of the scorers among the encoders."""
         stated = part(self.protocol, "encoders")

@@ -274,6 +274,11 @@ class Finding:
         return "; ".join([*texts, f"{numbers.plural(rest, 'more model')}"] if rest > 0 else texts)
 
     @property
+    def row_cautions(self) -> list[str]:
+        """What the rows with a value say about its limits, each once."""
+        return sorted({part for row in self.measured for part in row.caution.split("; ") if part})
+
+    @property
     def cautions(self) -> list[str]:
         """Sentences that belong beside the values."""
         counts = [row.count for row in self.measured]
@@ -284,10 +289,9 @@ class Finding:
                 f" ({numbers.counts(counts)})."
             )
         texts.append(self._baselines())
-        cautions = {part for row in self.measured for part in row.caution.split("; ") if part}
         # One that begins with the label of a model has it as it is written.
         own = tuple(f"{model}: " for model in self.cells)
-        said = [part if part.startswith(own) else capital(part) for part in sorted(cautions)]
+        said = [part if part.startswith(own) else capital(part) for part in self.row_cautions]
         return [text for text in texts if text] + [f"{text}." for text in said]
 
     def _additional_prompts(self) -> str:

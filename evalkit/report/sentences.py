@@ -253,7 +253,7 @@ def basis(facts: Facts) -> str:
 
 
 def banner(facts: Facts) -> str:
-    """The warning above all values of the bundled encoders; "" if none was used."""
+    """The warning above values that compare with no published one; "" where it is not needed."""
     if blind := facts.blind_encoders:
         verb = "knows" if len(blind) == 1 else "know"
         scorers = [name for name in blind if name in facts.scorers]
@@ -267,7 +267,7 @@ def banner(facts: Facts) -> str:
         )
     names = facts.bundled_encoders
     if not names:
-        return ""
+        return _other_features(facts)
     trained = [name for name in names if name != "pixels"]
     said = [] if trained == names else ["pixels has no network: it compares mean colours."]
     if trained:
@@ -280,10 +280,23 @@ def banner(facts: Facts) -> str:
     )
 
 
+def _other_features(facts: Facts) -> str:
+    encoder, titles = facts.other_features
+    if not encoder:
+        return ""
+    verb = "is" if len(titles) == 1 else "are"
+    return (
+        f"{numbers.listing(titles)} {verb} measured in the features of {encoder}. Published values"
+        " are in the features of Inception v3, and the two cannot be compared."
+    )
+
+
 def banner_title(facts: Facts) -> str:
     """The first words of the banner."""
     if facts.blind_encoders:
         return "Nothing may be concluded from these values."
+    if not facts.bundled_encoders:
+        return "Not comparable with published values."
     return "Scores of bundled encoders, not comparable with published values."
 
 

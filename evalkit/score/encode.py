@@ -28,7 +28,7 @@ def encode(
     *,
     metrics: Names = None,
     models: Names = None,
-    encoders: str | None = None,
+    encoders: Names = None,
     reference: str | None = None,
     precision: Precision | None = None,
     on_bad: OnBad = "refuse",

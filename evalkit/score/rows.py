@@ -15,6 +15,8 @@ from evalkit.reference.files import Reference
 from evalkit.score.evidence import NO_PROMPTS, Evidence, Setup
 from evalkit.score.measure import Measurement, NotMeasured, call, measure_or_warn
 
+FEW_REAL = 100  # images; a smaller reference says more about which images it has than about models
+
 
 def measure_images(
     metric: Metric, images: ImageSet, evidence: Mapping[EncoderKind, Evidence], choice: Choice
@@ -41,6 +43,11 @@ def metric_row(
     notes, cautions, baseline = [found.note] if found.note else [], [], None
     if found.value is not None and found.why_unanswered:
         cautions.append(f"{images.model}: {found.why_unanswered}")
+    if found.value is not None and reference and 0 < reference.count < FEW_REAL:
+        cautions.append(
+            f"the reference has only {reference.count} images, and others may give a very"
+            " different value"
+        )
     if found.value is not None and reference and metric.baseline is not None and not group:
         try:
             baseline, said = _baseline(metric, reference, count)

@@ -50,7 +50,7 @@ def score(
     metrics: Names = None,
     only: bool = False,
     models: Names = None,
-    encoders: str | None = None,
+    encoders: Names = None,
     reference: str | None = None,
     precision: Precision | None = None,
     on_bad: OnBad = "refuse",
@@ -75,8 +75,8 @@ def score(
             timings are always included.
         only: measure exactly the named metrics; those that a run had before are dropped.
         models: labels of the models of a run to compare; the default is all of them.
-        encoders: `auto`, `standard`, `mini`, or names joined by commas; the default is that of
-            run.toml, else `auto`.
+        encoders: `auto`, `standard`, `mini`, or names; the default is that of run.toml, else
+            `auto`.
         reference: a name from `evalkit reference list` or a path; the default is that of run.toml,
             else the bundled data set for the mini encoders and 1,000 ImageNet photos for
             efficientnet-lite0. For other encoders metrics against a reference are then not

@@ -26,7 +26,7 @@ from evalkit.score.presets import DEFAULT, expand
 from evalkit.score.records import MEASURES
 from evalkit.score.select import select_from
 from evalkit.scorer import Scorer
-from evalkit.specs import relative_to, split_names
+from evalkit.specs import joined_names, relative_to, split_names
 
 log = logging.getLogger(__name__)
 Names = str | Sequence[str] | None  # one text has the names joined by commas; None: not given
@@ -61,7 +61,7 @@ def resolve(
     metrics: Names = None,
     only: bool = False,
     models: Names = None,
-    encoders: str | None = None,
+    encoders: Names = None,
     reference: str | None = None,
     options: Options | None = None,
     precision: Precision | None = None,
@@ -72,7 +72,7 @@ def resolve(
     unknown precision.
     """
     run, given, chosen = Run(path), expand(_names(metrics)), _names(models)
-    options = options or {}
+    options, encoders = options or {}, joined_names(encoders)
     check_precision(precision or "exact")
     if only and not given:
         raise EvalkitError(

@@ -143,7 +143,7 @@ def test_a_tool_that_fails_is_said_and_ends_with_1(place: Path, monkeypatch: pyt
         (("generated", "--reference", "photos", *WEIGHTS), "photos"),
         (("generated", "--reference", "real", "--weights", "none.pth"), "no weights file none.pth"),
         (("generated/0.png", "--reference", "real", *WEIGHTS), "0.png"),
-        (("alone", "--reference", "real", *WEIGHTS), "Found 1 images in alone"),
+        (("alone", "--reference", "real", *WEIGHTS), "alone has too few images (1)"),
         (("damaged", "--reference", "real", *WEIGHTS), "1.png"),
     ],
     ids=["images", "reference", "weights", "an image", "one image", "a damaged image"],

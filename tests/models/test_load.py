@@ -11,6 +11,7 @@ from evalkit.core import EvalkitError
 from evalkit.models.load import (
     BUNDLED,
     codes_fingerprint,
+    device_of,
     load_classifier,
     load_image_tokenizer,
     read_weights,
@@ -25,6 +26,15 @@ CONFIG = {
     "backgrounds": [1, 2],
     "width": 8,
 }
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_cannot_be_used_is_refused(name: str) -> None:
+    """Before a network is moved there, which would raise what torch says."""
+    with pytest.raises(EvalkitError, match=f"The device '{name}' cannot be used: .*") as error:
+        device_of(name)
+    assert "--device cpu" in error.value.hint
+    assert device_of("cpu") == "cpu"
 
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:

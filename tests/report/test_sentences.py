@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import random
 import re
+from pathlib import Path
 
 import pytest
 from report_runs import add_groups, comparison, make_comparisons, make_run, write_comparisons
@@ -187,6 +188,24 @@ def test_banner_is_for_bundled_encoders_only(run, tmp_path):
     text = other.metrics_path.read_text().replace("mini-", "")
     other.metrics_path.write_text(text)
     assert sentences.banner(read_facts(other.path)) == ""
+
+
+def test_values_in_features_of_another_network_are_not_those_of_papers(tmp_path: Path) -> None:
+    """Two networks, one title: the FID of a paper is in the features of Inception."""
+    other = make_run(tmp_path / "run", 10, hostile=False)
+    for path in (other.metrics_path, other.protocol_path):
+        path.write_text(path.read_text().replace("mini-inception", "efficientnet-lite0"))
+    for path in (other.metrics_path, other.protocol_path):
+        path.write_text(path.read_text().replace("mini-clip", "clip-b32"))
+    facts = read_facts(other.path)
+    banner = sentences.banner(facts)
+    assert re.fullmatch(
+        r"FID, .* are measured in the features of efficientnet-lite0\. Published values are in the"
+        r" features of Inception v3, and the two cannot be compared\.",
+        banner,
+    )
+    assert "CLIP" not in banner
+    assert sentences.banner_title(facts) == "Not comparable with published values."
 
 
 def test_differences_by_group_are_counted_beside_the_conclusion(tmp_path):

@@ -439,6 +439,7 @@ def test_mini_encoders_on_photos_give_no_verdict(tmp_path: Path) -> None:
     assert "Nothing may be concluded" not in text
     assert "FID (efficientnet-lite0)" in text
     assert "Comparable with: values of efficientnet-lite0" in text
+    assert "Published values are in the features of Inception v3" in text
 
 
 def test_what_scoring_needs_is_found_before_the_first_image(tmp_path: Path) -> None:

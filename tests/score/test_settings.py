@@ -154,13 +154,14 @@ def test_encoders_and_reference_are_those_of_the_run_and_flags_win(
     row = next(row for row in run.metrics() if row.metric == "fid")
     assert (row.encoder, row.reference) == ("pixels", "mine")
     assert row.value is not None
+    assert "the reference has only 4 images" in row.caution
     monkeypatch.chdir("/")
     before = run.metrics()
     assert 'reference = "../mine"' in run.config_path.read_text()
     assert evalkit.score(run.path) == before
-    evalkit.score(run.path, encoders="mini", reference="scenes")
+    evalkit.score(run.path, encoders=["mini-inception", "mini-clip"], reference="scenes")
     config = load_config(run.config_path, {})
-    assert (config.encoders, config.reference) == ("mini", "scenes")
+    assert (config.encoders, config.reference) == ("mini-inception,mini-clip", "scenes")
     assert next(row for row in run.metrics() if row.metric == "fid").encoder == "mini-inception"
 
 

@@ -114,7 +114,7 @@ def _features(path: Path, encoder: InceptionConventions, batch_size: int) -> dic
     )
     if len(files) < 2:
         raise EvalkitError(
-            f"Found {len(files)} images in {path}; FID needs at least 2.",
+            f"{path} has too few images ({len(files)}); FID needs at least 2.",
             "Give more images.",
             code="score-6",
         )
