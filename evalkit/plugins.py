@@ -437,8 +437,7 @@ def _of_folder(error: EvalkitError, model: Model) -> EvalkitError:
         lambda found: f"--set {shlex.quote(f'{model.label}.{found[1]}')}",
         error.hint,
     )
-    code = error.code or "plugins-16"
-    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code, code=code)
+    return EvalkitError(f"{where}: {error.message}", hint, error.exit_code, code=error.code)
 
 
 def _place(spec: str) -> str:
