@@ -33,6 +33,7 @@ class CachedFeatures(NamedTuple):
 
 
 EMPTY = CachedFeatures({}, {}, [])
+_MAPPED = 2**18  # bytes of an array of one of many files, together large
 
 
 def other_features() -> EvalkitError:
@@ -52,12 +53,12 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
     Args:
         parts: from a generator, one is in memory at a time beside the result.
         order: the keys, each once.
-        folder: where a large result is kept, see `npz.empty`.
+        folder: where a large result is kept, see `npz.filled`.
 
     Raises EvalkitError where features of one name have several widths.
     """
     rows = _numbered(order)
-    values: dict[str, NDArray[np.float32]] | None = None
+    results: dict[str, _Result] | None = None
     notes, left = [""] * len(rows), set(rows)
     made_on = requested = frozenset[str]()
     for part in parts:
@@ -68,27 +69,57 @@ def joined(parts: Iterable[CachedFeatures], order: Collection[str], folder: Path
         if not fresh:
             continue
         left.difference_update(fresh)
-        taken, places = [part.rows[key] for key in fresh], [rows[key] for key in fresh]
-        if values is None:
+        taken = np.array([part.rows[key] for key in fresh])
+        places = np.array([rows[key] for key in fresh])
+        if results is None:
             widths = {name: array.shape[1:] for name, array in part.values.items()}
-            values = {name: npz.empty((len(rows), *more), folder) for name, more in widths.items()}
-        values = {name: array for name, array in values.items() if name in part.values}
-        for name, array in values.items():
-            if array.shape[1:] != part.values[name].shape[1:]:
-                raise other_features()
-            array[_slice(places)] = part.values[name][_slice(taken)]
-        for row, place in zip(taken, places, strict=True):
+            results = {name: _Result((len(rows), *more)) for name, more in widths.items()}
+        results = {name: result for name, result in results.items() if name in part.values}
+        for name, result in results.items():
+            result.add(places, part.values[name], taken)
+        for row, place in zip(taken.tolist(), places.tolist(), strict=True):
             notes[place] = part.notes[row]
         made_on |= part.made_on
-    found = CachedFeatures(rows, values or {}, notes, requested, made_on)
+    values = {name: result.array(folder) for name, result in (results or {}).items()}
+    found = CachedFeatures(rows, values, notes, requested, made_on)
     return select(found, [key for key in rows if key not in left], folder) if left else found
 
 
-def _slice(places: list[int]) -> slice | list[int]:
+class _Result:
+    """The rows of one feature. What does not fit in memory is copied at the end, in its order."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._held = npz.in_memory(shape)
+        self._copies: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]] = []
+
+    def add(
+        self, places: NDArray[np.int64], part: NDArray[np.float32], taken: NDArray[np.int64]
+    ) -> None:
+        """Take rows of a part to these places."""
+        if part.shape[1:] != self.shape[1:]:
+            raise other_features()
+        if self._held is None:
+            self._copies.append((places, part, taken))
+        else:
+            self._held[_slice(places)] = part[_slice(taken)]
+
+    def array(self, folder: Path) -> NDArray[np.float32]:
+        return npz.filled(self.shape, folder, self._fill) if self._held is None else self._held
+
+    def _fill(self, first: int, out: NDArray[np.float32]) -> None:
+        for places, part, taken in self._copies:
+            here = (places >= first) & (places < first + len(out))
+            if here.any():
+                out[_slice(places[here] - first)] = part[_slice(taken[here])]
+
+
+def _slice(places: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Places at equal distances as a slice, which numpy copies faster and reads without a copy."""
-    step = places[1] - places[0] if len(places) > 1 else 1
-    if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
-        return slice(places[0], places[-1] + 1, step)
+    first, end = int(places[0]), int(places[-1]) + 1
+    step = int(places[1]) - first if len(places) > 1 else 1
+    if step > 0 and np.array_equal(places, np.arange(first, end, step)):
+        return slice(first, end, step)
     return places
 
 
@@ -101,17 +132,26 @@ def select(cached: CachedFeatures, keys: Sequence[str], folder: Path) -> CachedF
         return cached
     if any(key not in cached.rows for key in keys):
         raise other_features()
-    rows = [cached.rows[key] for key in keys]
-    values = {}
-    for name, array in cached.values.items():
-        values[name] = npz.empty((len(rows), *array.shape[1:]), folder)
-        np.take(array, rows, axis=0, out=values[name], mode="clip")  # other modes copy
-    notes = [cached.notes[row] for row in rows]
+    rows = np.array([cached.rows[key] for key in keys])
+
+    def selected(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        def fill(first: int, out: NDArray[np.float32]) -> None:
+            chosen = rows[first : first + len(out)]
+            np.take(array, chosen, axis=0, out=out, mode="clip")  # other modes copy
+
+        return npz.filled((len(rows), *array.shape[1:]), folder, fill)
+
+    values = {name: selected(array) for name, array in cached.values.items()}
+    notes = [cached.notes[row] for row in rows.tolist()]
     return CachedFeatures(_numbered(keys), values, notes, cached.requested, cached.made_on)
 
 
-def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeatures:
+def read(
+    path: Path, fingerprint: str, wanted: Collection[str], large: int | None = None
+) -> CachedFeatures:
     """The content of a file.
+
+    large: bytes from which on an array is mapped and not read; None: those of `npz`.
 
     There are no rows if the file is missing or damaged, belongs to another encoder, or lacks a
     wanted feature. In the last case `requested` has the file's features too, so that the new file
@@ -119,7 +159,7 @@ def read(path: Path, fingerprint: str, wanted: Collection[str]) -> CachedFeature
     """
     nothing = EMPTY._replace(requested=frozenset(wanted))
     try:
-        arrays = npz.read(path)
+        arrays = npz.read(path, large=large)
         if str(arrays["fingerprint"]) != fingerprint:
             return nothing
         requested = frozenset(str(name) for name in arrays["asked"])
@@ -157,9 +197,15 @@ def read_all(
         known = [key for key in dict.fromkeys(order) if key in known]
     if not known:
         return EMPTY._replace(requested=frozenset(wanted))
-    parts = (read(path, fingerprint, wanted) for path in paths)
+    # What is mapped need not be copied at once, see _Result.
+    large = _MAPPED if sum(map(_size, paths)) >= npz.LARGE else None
+    parts = (read(path, fingerprint, wanted, large) for path in paths)
     with contextlib.closing(one_ahead(parts)) as ahead:
         return joined(ahead, known, paths[0].parent)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def keys(path: Path, fingerprint: str, wanted: Collection[str]) -> list[str]:

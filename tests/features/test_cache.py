@@ -39,6 +39,7 @@ def part(numbers: list[int], **widths: int) -> CachedFeatures:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays of 1 KiB are large, and no memory is available."""
     monkeypatch.setattr(npz, "LARGE", 1024)
+    monkeypatch.setattr(npz, "BLOCK", 100)
     monkeypatch.setattr(npz, "available", lambda: 0)
 
 
@@ -129,12 +130,16 @@ def test_a_sound_file_with_other_arrays_has_no_rows(
     assert cache.read_all([path], "print", ["pool"], [key(1), key(2)]).rows == {}
 
 
+def numbered(first: int, out: np.ndarray) -> None:
+    out[:] = np.arange(5 * first, 5 * first + out.size).reshape(out.shape)
+
+
 @pytest.mark.parametrize("memory", [0, 2**40])
 def test_new_large_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int):
     monkeypatch.setattr(npz, "LARGE", 1024)
     monkeypatch.setattr(npz, "available", lambda: memory)
-    made = npz.empty((300, 5), tmp_path)
-    made[:] = np.arange(1500).reshape(300, 5)
+    made = npz.filled((300, 5), tmp_path, numbered)
+    assert made[1:3, 0].tolist() == [5, 10]
     assert made.sum() == 1499 * 750
     assert is_mapped(made) == (memory == 0)
     assert list(tmp_path.iterdir()) == []  # the file has no name
@@ -147,7 +152,7 @@ def test_without_space_a_new_array_is_in_memory(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert not is_mapped(npz.empty((300, 5), tmp_path))
+    assert not is_mapped(npz.filled((300, 5), tmp_path, numbered))
 
 
 @pytest.mark.parametrize("memory", [0, 2**40])
@@ -157,7 +162,7 @@ def test_on_other_systems_a_new_array_is_in_memory(
     monkeypatch.setattr(npz, "available", lambda: memory)
     monkeypatch.delattr(mmap, "MAP_POPULATE")
     monkeypatch.delattr(os, "posix_fallocate")
-    made = npz.empty((300, 5), tmp_path)
+    made = npz.filled((300, 5), tmp_path, numbered)
     assert (made.shape, made.dtype, is_mapped(made)) == ((300, 5), np.float32, False)
 
 
@@ -173,7 +178,7 @@ def test_where_the_system_refuses_memory_a_new_array_is_in_a_file(
 
     monkeypatch.setattr(npz, "available", lambda: 2**40)
     monkeypatch.setattr(mmap, "mmap", refused)
-    assert is_mapped(npz.empty((300, 5), tmp_path))
+    assert is_mapped(npz.filled((300, 5), tmp_path, numbered))
 
 
 PARTS = st.lists(
