@@ -45,7 +45,7 @@ def metric_row(
         cautions.append(f"{images.model}: {found.why_unanswered}")
     if found.value is not None and reference and 0 < reference.count < FEW_REAL:
         cautions.append(
-            f"the reference has only {reference.count} images, and others may give a very"
+            f"the reference has only {reference.count} images, and other images may give a very"
             " different value"
         )
     if found.value is not None and reference and metric.baseline is not None and not group:
