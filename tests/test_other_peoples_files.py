@@ -56,7 +56,7 @@ PROMPTS = [
     ("PartiPrompts", "p.tsv", "Prompt\tCategory\tChallenge\tNote\na\tx\ty\t\n", ["a"]),
     ("an unclosed quote in TSV", "p.tsv", 'Prompt\tNote\na "b\tx\nc\ty\n', ['a "b', "c"]),
     ("a TSV of a spreadsheet", "p.tsv", 'Prompt\tNote\n"a ""b"""\tx\n', ['a "b"']),
-    ("a line break in TSV", "p.tsv", 'Prompt\tNote\n"a\nb"\tx\nc\ty\n', "has 1 fields; expected 2"),
+    ("a line break in TSV", "p.tsv", 'Prompt\tNote\n"a\nb"\tx\nc\ty\n', "has 1 field; expected 2"),
     ("semicolons", "p.csv", "id;prompt\n1;a\n2;b\n", ["a", "b"]),
     ("tabs in .csv", "p.csv", "id\tprompt\n1\ta, b\n", ["a, b"]),
     ("an unquoted comma", "p.csv", "id,prompt\n1,a, b\n", "has 3 fields; expected 2"),

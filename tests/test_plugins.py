@@ -235,7 +235,7 @@ def test_explicit_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["main=./b"], f"'main' of this run is {tmp_path / 'a'}"),
         (["noise"], "has the model 'noise' as 'cold' and 'hot'"),
         (["x=y"], "is a folder here, and it is also how"),
-        (["x=./a", "x=./b"], "have one label, 'x'"),
+        (["x=./a", "x=./b"], "have the same label, 'x'"),
         (["x= "], "has a label and nothing else"),
     ):
         with pytest.raises(EvalkitError, match=message):
@@ -255,7 +255,7 @@ def test_two_models_with_one_label_are_refused_with_both_specs(
         with pytest.raises(EvalkitError) as error:
             plugins.models(specs, {})
         assert error.value.message == (
-            f"The models {specs[0]!r} and {specs[1]!r} have one label, {label!r}."
+            f"The models {specs[0]!r} and {specs[1]!r} have the same label, {label!r}."
         )
         assert "a=SPEC" in error.value.hint
 

@@ -183,7 +183,7 @@ def test_a_missing_file_and_a_folder_are_refused(folder: Path) -> None:
     with pytest.raises(EvalkitError, match="There is no prompts file"):
         read_prompts(folder / "none.txt")
     (folder / "empty").mkdir()
-    with pytest.raises(EvalkitError, match=r"are a folder without \.txt files"):
+    with pytest.raises(EvalkitError, match=r"The prompt folder .* has no \.txt files"):
         read_prompts(folder / "empty")
 
 
