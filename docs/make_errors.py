@@ -122,12 +122,19 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _constants(path: Path) -> Known:
-    """By name, the texts that a module assigns at its top level, or imports from another one."""
+    """By name, the texts that a module assigns or imports at its top level, and of properties."""
     found: dict[str, list[ast.expr]] = {}
     for node in _parsed(path).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
                 found[node.targets[0].id] = [node.value]
+        elif isinstance(node, ast.ClassDef):
+            for one in node.body:
+                match one:
+                    case ast.FunctionDef(body=[*_, ast.Return(value=ast.JoinedStr() as text)]):
+                        found[one.name] = [text]
+                    case _:
+                        pass
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalkit."):
             source = PACKAGE.parent.joinpath(*str(node.module).split("."))
             file = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
@@ -168,6 +175,8 @@ def _text(node: ast.expr, known: Known) -> str:
         return f"{GAP} {many[0] if many else one + 's'}"
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "remedy":
         return f"Make the folder writable, free some space, or {_text(node.args[1], known)}."
+    if isinstance(node, ast.Attribute):  # a property
+        return " / ".join(_text(one, {}) for one in known.get(node.attr, ())) or GAP
     if isinstance(node, ast.Name):
         texts = [_text(one, {}) for one in known.get(node.id, ())]
         return " / ".join(dict.fromkeys(text for text in texts if text != GAP)) or GAP
