@@ -327,7 +327,7 @@ def test_an_object_that_raises_where_it_is_looked_at_is_one_sentence() -> None:
     [
         (Endless, "returned 3 results; expected 2"),
         (lambda: None, "returned None; expected a list of 2 images"),
-        (lambda: [drawn(1)], "returned 1 results; expected 2"),
+        (lambda: [drawn(1)], "returned 1 result; expected 2"),
         (lambda: iter(lambda: drawn(1), 0), "returned 3 results; expected 2"),
         (lambda: "ab", "returned a str; expected RGB images"),
         (lambda: [drawn(1), None], "returned None; expected RGB"),

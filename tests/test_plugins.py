@@ -107,7 +107,7 @@ def test_wrong_options(name: str, value: object, message: str, hint: str) -> Non
         ("./nowhere", "no folder ./nowhere", ""),
         ("no_such_module:load", "needs the module 'no_such_module'", "spelling"),
         ("models_for_tests:plian", "no 'plian'", "'plain'"),
-        ("models_for_tests:constant", "is a int; expected a function", ""),
+        ("models_for_tests:constant", "is an int; expected a function", ""),
         (
             "models_for_tests:needs",
             "needs the option 'weights'",
@@ -233,7 +233,7 @@ def test_explicit_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert labels(["pr=./a"], known) == ["pr"]  # the same images under a second label
     for texts, message in (
         (["main=./b"], f"'main' of this run is {tmp_path / 'a'}"),
-        (["noise"], "has the model 'noise' as 'cold' and 'hot'"),
+        (["noise"], "has the model 'noise' with several labels: 'cold', 'hot'"),
         (["x=y"], "is a folder here, and it is also how"),
         (["x=./a", "x=./b"], "have the same label, 'x'"),
         (["x= "], "has a label and nothing else"),

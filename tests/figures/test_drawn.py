@@ -85,7 +85,7 @@ def test_only_named_metrics_and_models_are_drawn() -> None:
     figure = of.metric_dots(metric_rows(THREE), metrics=["kid"], models=["c", "a"])
     [axes] = figure.axes
     assert [place for _, place in markers(axes)] == [1, 0]  # a is below c
-    with pytest.raises(EvalkitError, match="only fid, kid, clip_score"):
+    with pytest.raises(EvalkitError, match="only of fid, kid, clip_score"):
         of.metric_dots(metric_rows(THREE), metrics=["vendi"])
 
 

@@ -116,7 +116,8 @@ def test_a_comparison_needs_a_metric_of_images() -> None:
         (["cmmd@"], "The gated metric 'cmmd@' is not measured for run:m"),
         (
             ["cmmd@x"],
-            "The gated metric 'cmmd@x' names raters after the @, but cmmd is not",
+            "The gated metric 'cmmd@x' names raters after the @, but cmmd is not a metric of"
+            " raters",
         ),
     ],
 )
