@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,11 @@ LEGEND = f"“{GAP}” stands for names and numbers.\n"
 COMPOSED = {  # whose words are put together elsewhere
     "images-1": "The image … is damaged, animated, too large, or of a kind that is refused.",
     "locks-1": "Another process works on the same part of the run.",
+    "plugin_calls-1": "The plug-in … failed: …",
+    "plugin_calls-2": "The plug-in … failed: ….",
+    "prompts-32": "Line … of … has … fields; expected ….",
     "rate-1": "The two files or raters contradict each other: one may have the reversed scale.",
+    "rate-23": "The question … of … has no list of different texts as anchors.",
     "rate-27": "Some raters or files seem to answer from 0 to 4, others from 1 to 5.",
     "rate-28": "Few answers are above a smaller scale: a larger scale, or a mistake.",
 }
@@ -57,12 +62,12 @@ class Error(NamedTuple):
 def errors() -> Iterator[Error]:
     """Every error that has a code of its own, in the order of the source."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        module = ast.parse(path.read_text(encoding="utf-8"))
+        module, constants = _parsed(path), _constants(path)
         found: dict[str, Error] = {}
         for place in ast.walk(module):  # inner functions come after the outer ones, and are right
             if not isinstance(place, ast.Module | ast.FunctionDef):
                 continue
-            known = _assigned(place)
+            known = {**constants, **_assigned(place)}
             for node in ast.walk(place):
                 if isinstance(node, ast.Call) and (code := _code(node)):
                     hints = [key.value for key in node.keywords if key.arg == "hint"]
@@ -111,6 +116,34 @@ def _code(call: ast.Call) -> str:
 Known = Mapping[str, Sequence[ast.expr]]
 
 
+@functools.cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _constants(path: Path) -> Known:
+    """By name, the texts that a module assigns or imports at its top level, and of properties."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in _parsed(path).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                found[node.targets[0].id] = [node.value]
+        elif isinstance(node, ast.ClassDef):
+            for one in node.body:
+                match one:
+                    case ast.FunctionDef(body=[*_, ast.Return(value=ast.JoinedStr() as text)]):
+                        found[one.name] = [text]
+                    case _:
+                        pass
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evalkit."):
+            source = PACKAGE.parent.joinpath(*str(node.module).split("."))
+            file = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
+            names = [one.name for one in node.names if one.name.strip("_").isupper()]
+            texts = _constants(file) if names else {}
+            found |= {name: list(texts[name]) for name in names if name in texts}
+    return found
+
+
 def _assigned(place: ast.Module | ast.FunctionDef) -> Known:
     """By name of a variable, what it may be."""
     found: dict[str, list[ast.expr]] = {}
@@ -126,12 +159,24 @@ def _text(node: ast.expr, known: Known) -> str:
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part, known) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        part = node.value
+        if isinstance(part, ast.Name):  # a constant; a variable is a gap
+            return _text(part, known) if part.id.strip("_").isupper() else GAP
+        return _text(part, known) if isinstance(part, ast.IfExp | ast.Call) else GAP
     if isinstance(node, ast.IfExp):
         return " / ".join(filter(None, [_text(node.body, known), _text(node.orelse, known)]))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text(node.left, known) + _text(node.right, known)
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("did_you_mean"):
         return "The closest names are suggested."
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "plural":
+        one, *many = (str(ast.literal_eval(word)) for word in node.args[1:])
+        return f"{GAP} {many[0] if many else one + 's'}"
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "remedy":
+        return f"Make the folder writable, free some space, or {_text(node.args[1], known)}."
+    if isinstance(node, ast.Attribute):  # a property
+        return " / ".join(_text(one, {}) for one in known.get(node.attr, ())) or GAP
     if isinstance(node, ast.Name):
         texts = [_text(one, {}) for one in known.get(node.id, ())]
         return " / ".join(dict.fromkeys(text for text in texts if text != GAP)) or GAP

@@ -18,16 +18,17 @@ PAGE = ROOT / "docs" / "licences.md"
 HEAD = """# Licences
 
 Made by `python docs/make_licences.py`; do not edit. evalkit is under Apache-2.0
-([LICENSE](../LICENSE)). This page says what comes with it, what it needs, and what it fetches when
-a command names it. It is a list of what the authors of these things state, and no legal advice.
+([LICENSE](../LICENSE)). This page lists the parts of the package, the packages that it needs, and
+the files that it fetches when a command names them. The licences are those that the authors state;
+this page is not legal advice.
 """
 REQUIRED = """
 ## What every installation needs
 
-Licences are those that the packages state in their metadata, of the versions in `constraints.txt`.
-Packages that these need in turn are not listed; `pip-licenses` lists all of an environment. None of
-the packages below is under the GPL. On Linux, `torch` brings libraries of NVIDIA under NVIDIA's own
-terms; its builds for CPUs do not.
+The licences are those in the metadata of the packages, in the versions of `constraints.txt`. The
+dependencies of these packages are not listed; `pip-licenses` lists all packages of an environment.
+None of the packages below is under the GPL. On Linux, `torch` installs libraries of NVIDIA under
+NVIDIA's own terms; its builds for CPUs do not.
 
 | package | licence | for |
 |---|---|---|
@@ -60,13 +61,14 @@ on drawn scenes only | Apache-2.0 ([cards](../evalkit/weights/README.md)) |
 | ImageNet's terms of access: research and teaching, not commercial. \
 Do not use this reference where these terms do not fit; build one from photos of your own |
 
-The report, the rating page and the figures use fonts of the system and no scripts of others.
-GenEval's 553 prompts are not stored: their published rule is written anew and checked by a hash.
+The report, the rating page and the figures use fonts of the system and no third-party scripts.
+GenEval's 553 prompts are not stored: evalkit makes them by the published rule, with code of its
+own, and checks them by a hash.
 """
 FETCHED = """
 ## What is fetched when you name it
 
-Nothing of this is part of evalkit. `evalkit weights fetch NAME` fetches a file from the addresses
+These files are not part of evalkit. `evalkit weights fetch NAME` fetches a file from the addresses
 in `evalkit/encoders/weight_files.toml` and verifies it; `efficientnet-lite0` comes with a package.
 
 | file | what | licence |
@@ -85,7 +87,7 @@ WHY = {
     "rich": "tables and progress at the terminal",
     "safetensors": "weights without code",
     "scipy": "distributions, roots of matrices, optimisation",
-    "simplejpeg": "JPEG: the pixels of Pillow, faster",
+    "simplejpeg": "decoding JPEG: the same pixels as Pillow, faster",
     "starlette": "the rating page and the Images API",
     "tomli-w": "writing `run.toml` and `card.toml`",
     "torch": "networks, metrics",

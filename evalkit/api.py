@@ -281,7 +281,7 @@ def _settings(given: Mapping[str, Any]) -> Config:
             scorers[name] = options.pop(name)
         elif any(scorer.name == name for scorer in metrics_of_scorers(named).values()):
             raise EvalkitError(
-                f"Options are given for {name!r}, which is the label of a model and a scorer.",
+                f"Options are given for {name!r}, which is both the label of a model and a scorer.",
                 f"Give the model another label: `other={name}`.",
                 code="api-2",
             )
@@ -290,7 +290,7 @@ def _settings(given: Mapping[str, Any]) -> Config:
     for name in config.scorers:
         if name not in known and given["config"] is not None:
             raise EvalkitError(
-                f"{given['config']} has options of {name!r}, which is no scorer.",
+                f"{given['config']} has options of {name!r}, which is not a scorer.",
                 did_you_mean(name, known),
                 code="api-3",
             )

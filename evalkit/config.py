@@ -259,7 +259,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Value]]:
         label, dot, option = name.strip().rpartition(".")
         if not (equals and dot and label and option):
             raise EvalkitError(
-                f"The option {setting!r} has another form; expected MODEL.OPTION=VALUE.",
+                f"The option {setting!r} is not of the form MODEL.OPTION=VALUE.",
                 "For example `--set dalle.temperature=0.9`.",
                 code="config-4",
             )
@@ -343,7 +343,8 @@ def _typed(key: str, value: object, source: str) -> Any:
         if all(isinstance(item, str) for item in value.values()):
             return model_texts(value)[0]
         raise EvalkitError(
-            f"{source} sets models to {value!r}; expected labels with texts.", code="config-11"
+            f"{source} sets models to {value!r}; expected a text for each label.",
+            code="config-11",
         )
     if key in ("models", "metrics", "perturb"):
         if isinstance(value, str):

@@ -373,7 +373,7 @@ class Metric:
         if wrong or not {"fake", "fake_moments"} & set(required):
             raise EvalkitError(
                 f"The metric {self.name!r} requests {', '.join(required) or 'nothing'}; expected"
-                f" {', '.join(REQUESTS)}, with fake or fake_moments among them.",
+                f" some of {', '.join(REQUESTS)}, with fake or fake_moments among them.",
                 "Give the other parameters of its function a default.",
                 code="core-2",
             )

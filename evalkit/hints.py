@@ -1,4 +1,4 @@
-"""The hints of errors: the nearest known name, and the form for Python.
+"""The words of errors: counts, types, the nearest known name, and the form of hints for Python.
 
 Hints are written for the command line:
 
@@ -29,6 +29,17 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 def capital(text: str) -> str:
     """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """1 image, 2 images."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def a_type(value: object) -> str:
+    """The type of a value with its article: a list, an int; None."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

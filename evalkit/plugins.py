@@ -26,7 +26,7 @@ from typing import Any, Literal
 from evalkit.code_hash import code_hash
 from evalkit.config import Value
 from evalkit.core import Encoder, EvalkitError, Generator, Metric, Request, Unavailable
-from evalkit.hints import did_you_mean
+from evalkit.hints import a_type, did_you_mean
 from evalkit.plugin_calls import is_own, named, plugin_call
 from evalkit.scorer import LoadedScorer, Scorer
 from evalkit.specs import (
@@ -172,9 +172,9 @@ def _without(missing: str, value: Any, module: str, spec: str) -> EvalkitError:
     own, found = Path(*module.split(".")).with_suffix(".py"), getattr(value, "__file__", None)
     if own.is_file() and not (found and os.path.exists(found) and own.samefile(found)):
         return EvalkitError(
-            f"{spec!r} names an installed module {module}, and not {own} of this folder: it has no"
-            f" {missing!r}.",
-            "Rename the file.",
+            f"{spec!r} names the installed module {module}, not {own} of this folder, and that"
+            f" module has no {missing!r}.",
+            f"Rename {own}.",
             code="plugins-3",
         )
     public = [name for name in dir(value) if not name.startswith("_")]
@@ -209,7 +209,7 @@ def metric(name: str) -> Metric:
         return _of_argument(found, argument).metric
     if not isinstance(found, Metric):
         raise EvalkitError(
-            f"The metric {name!r} is a {type(found).__name__}; expected an evalkit.Metric or an"
+            f"The metric {name!r} is {a_type(found)}; expected an evalkit.Metric or an"
             " evalkit.Scorer.",
             code="plugins-6",
         )
@@ -258,7 +258,7 @@ def load_scorer(
         good = good and (at_once is None or (isinstance(at_once, int) and at_once > 0))
     if not good or not re.fullmatch(r"[\w.-]{1,100}", str(texts[0])):
         raise EvalkitError(
-            f"The scorer {scorer.name!r} loads a {type(found).__name__}; expected a LoadedScorer:"
+            f"The scorer {scorer.name!r} loads {a_type(found)}; expected a LoadedScorer:"
             " a call, a fingerprint, a name of letters, digits, _, - and dots, and a whole number"
             " as at_once, if any.",
             "See docs/plugins/scorer.md.",
@@ -340,7 +340,7 @@ def _model(label: str, spec: str, given: Mapping[str, Value], function: Any) -> 
         target = _import("generator", spec, FOLDER) if folder else find("generator", name)
     if not callable(target):
         raise EvalkitError(
-            f"The generator {spec!r} is a {type(target).__name__}; expected a function.",
+            f"The generator {spec!r} is {a_type(target)}; expected a function.",
             code="plugins-13",
         )
     argument = spec if pipeline else argument
@@ -394,7 +394,7 @@ def _checked_generator(found: Any, label: str) -> Any:
     wrong = ""
     with named(found, f"The model {label!r} failed"):
         if not callable(found) and not callable(getattr(found, "request", None)):
-            wrong = f"is a {type(found).__name__}; expected a function of prompts and seeds"
+            wrong = f"is {a_type(found)}; expected a function of prompts and seeds"
         for name, (expected, good) in _ATTRIBUTES.items():
             value = getattr(found, name, None)
             if value is not None and not good(value):
@@ -494,8 +494,8 @@ def _with_argument(
         raise _no_argument(name, argument)
     if given.get(first.name, argument) != argument:
         raise EvalkitError(
-            f"{name}:{argument} is also given {first.name}={given[first.name]!r}.",
-            "Give it once.",
+            f"{name}:{argument} is also given {first.name}={given[first.name]!r} as an option.",
+            "Give one of the two.",
             code="plugins-20",
         )
     return {**given, first.name: argument}
@@ -527,8 +527,9 @@ def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions
         same = [name for name, spec in known.items() if spec == place and name not in explicit]
         if not label and len(same) > 1 and default_label(place) not in same:
             raise EvalkitError(
-                f"The run has the model {text!r} as {' and '.join(map(repr, same))}.",
-                f"Name one: `{same[0]}={text}`.",
+                f"The run has the model {text!r} with several labels:"
+                f" {', '.join(map(repr, same))}.",
+                f"Name one of them: `{same[0]}={text}`.",
                 code="plugins-22",
             )
         if not label and same:
@@ -555,7 +556,7 @@ def _labels(texts: Sequence[str], known: Mapping[str, str], functions: Functions
         )
         if twice is not None:
             raise EvalkitError(
-                f"The models {given[twice]!r} and {text!r} have one label, {twice!r}.",
+                f"The models {given[twice]!r} and {text!r} have the same label, {twice!r}.",
                 "Name each model once, or give labels: `a=SPEC,b=SPEC`.",
                 code="plugins-24",
             )

@@ -70,7 +70,7 @@ def refuse_copies() -> None:
     if place is not None and not place.is_whole:
         raise EvalkitError(
             f"{names} is {place.index} of {place.count}: {place.count} processes run the same"
-            " command, which does everything in one.",
+            " command, and each would do everything.",
             "Share the work among them with `evalkit generate`, then `evalkit encode`; start"
             " `evalkit run` and `evalkit score` in one process.",
             code="shards-1",

@@ -33,6 +33,7 @@ from evalkit import plugins
 from evalkit.core import Encoder, EvalkitError, Metric, Moments, TextEncoder
 from evalkit.encoders.select import kinds_of, load, named
 from evalkit.features.map_ahead import map_ahead
+from evalkit.hints import plural
 from evalkit.images import to_images
 from evalkit.metrics import frechet
 from evalkit.metrics.alignment import CLIP_SCORE as _CLIP_SCORE
@@ -133,8 +134,8 @@ class SetMetric(torchmetrics.Metric):
         _check_layout(images)
         if "text" in self.requests and not real and count != len(images):
             raise EvalkitError(
-                f"{self.metric.name} was given {count or 'no'} prompts for {len(images)} images;"
-                " expected one prompt per image.",
+                f"{self.metric.name} was given {plural(count, 'prompt') if count else 'no prompts'}"
+                f" for {plural(len(images), 'image')}; expected one prompt per image.",
                 code="torchmetrics-2",
             )
         if not all(isinstance(prompt, str) for prompt in prompts or ()):
@@ -223,6 +224,7 @@ class SetMetric(torchmetrics.Metric):
             missing = "moments" if moments else "features of single images"
             raise EvalkitError(
                 f"The reference holds no {missing} of {feature!r}, which {self.metric.name} needs.",
+                "Give a reference that has them, or choose another metric.",
                 code="torchmetrics-4",
             )
         return found[feature]
@@ -264,6 +266,7 @@ class SetMetric(torchmetrics.Metric):
             raise EvalkitError(
                 f"{self.metric.name} needs {feature!r} features;"
                 f" the encoder {name} has {', '.join(found)}.",
+                "Choose another encoder: `evalkit list encoders` shows them.",
                 code="torchmetrics-9",
             )
         dimension = found[feature].shape[1]

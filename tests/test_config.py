@@ -195,7 +195,7 @@ def test_settings() -> None:
         "a.b:c": {"x": "y=z"},
     }
     for bad in ("dalle", "dalle=1", ".x=1", "dalle.=1"):
-        with pytest.raises(EvalkitError, match=r"expected MODEL\.OPTION=VALUE"):
+        with pytest.raises(EvalkitError, match=r"of the form MODEL\.OPTION=VALUE"):
             parse_settings([bad])
 
 

@@ -121,7 +121,7 @@ def test_a_file_with_the_name_of_another_module_is_explained(
 ) -> None:
     (tmp_path / "calendar.py").write_text("def load(prompts, seeds): ...")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(EvalkitError, match=r"an installed module calendar, and not calendar\.py"):
+    with pytest.raises(EvalkitError, match=r"the installed module calendar, not calendar\.py"):
         plugins.find("generator", "calendar:load")
 
 
@@ -327,9 +327,9 @@ def test_an_object_that_raises_where_it_is_looked_at_is_one_sentence() -> None:
     [
         (Endless, "returned 3 results; expected 2"),
         (lambda: None, "returned None; expected a list of 2 images"),
-        (lambda: [drawn(1)], "returned 1 results; expected 2"),
+        (lambda: [drawn(1)], "returned 1 result; expected 2"),
         (lambda: iter(lambda: drawn(1), 0), "returned 3 results; expected 2"),
-        (lambda: "ab", "returned str; expected RGB images"),
+        (lambda: "ab", "returned a str; expected RGB images"),
         (lambda: [drawn(1), None], "returned None; expected RGB"),
         (lambda: [Image.new("P", (8, 8))] * 2, "returned an image in mode P"),
         (lambda: [Image.new("I;16", (8, 8))] * 2, "returned an image in mode I;16"),

@@ -107,7 +107,7 @@ def test_wrong_options(name: str, value: object, message: str, hint: str) -> Non
         ("./nowhere", "no folder ./nowhere", ""),
         ("no_such_module:load", "needs the module 'no_such_module'", "spelling"),
         ("models_for_tests:plian", "no 'plian'", "'plain'"),
-        ("models_for_tests:constant", "is a int; expected a function", ""),
+        ("models_for_tests:constant", "is an int; expected a function", ""),
         (
             "models_for_tests:needs",
             "needs the option 'weights'",
@@ -233,9 +233,9 @@ def test_explicit_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert labels(["pr=./a"], known) == ["pr"]  # the same images under a second label
     for texts, message in (
         (["main=./b"], f"'main' of this run is {tmp_path / 'a'}"),
-        (["noise"], "has the model 'noise' as 'cold' and 'hot'"),
+        (["noise"], "has the model 'noise' with several labels: 'cold', 'hot'"),
         (["x=y"], "is a folder here, and it is also how"),
-        (["x=./a", "x=./b"], "have one label, 'x'"),
+        (["x=./a", "x=./b"], "have the same label, 'x'"),
         (["x= "], "has a label and nothing else"),
     ):
         with pytest.raises(EvalkitError, match=message):
@@ -255,7 +255,7 @@ def test_two_models_with_one_label_are_refused_with_both_specs(
         with pytest.raises(EvalkitError) as error:
             plugins.models(specs, {})
         assert error.value.message == (
-            f"The models {specs[0]!r} and {specs[1]!r} have one label, {label!r}."
+            f"The models {specs[0]!r} and {specs[1]!r} have the same label, {label!r}."
         )
         assert "a=SPEC" in error.value.hint
 

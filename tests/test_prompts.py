@@ -159,7 +159,7 @@ def test_any_json_gives_prompts_or_one_error(folder: Path, value: object, name: 
         ("a.txt", b"id,prompt\n1,a cat\n", "its first line is the header of a table"),
         ("a.parquet", b"PAR1 and more", "is not a readable parquet file"),
         ("a.json", b'{"a": 3}', "Item a of .* is 3; expected an object"),
-        ("a.json", b"3", "is int in JSON"),
+        ("a.json", b"3", "contains an int as JSON"),
         ("a.csv", b'prompt\n"a\n', "not a valid table"),
         ("a.csv", b"prompt,id\n,3\n", "Line 2 of .* is empty"),
         ("a.csv", b"prompt\n", "no prompt"),
@@ -183,7 +183,7 @@ def test_a_missing_file_and_a_folder_are_refused(folder: Path) -> None:
     with pytest.raises(EvalkitError, match="There is no prompts file"):
         read_prompts(folder / "none.txt")
     (folder / "empty").mkdir()
-    with pytest.raises(EvalkitError, match=r"are a folder without \.txt files"):
+    with pytest.raises(EvalkitError, match=r"The prompt folder .* has no \.txt files"):
         read_prompts(folder / "empty")
 
 

@@ -263,11 +263,11 @@ def test_images_that_have_changed_are_refused_with_what_can_be_done(
         lambda: evalkit.gate(f"{run.path}:b", baseline=f"{run.path}:a"),
         lambda: evalkit.baseline_save(f"{run.path}:b", out=tmp_path / "b.json", reason="x"),
     ):
-        with pytest.raises(EvalkitError, match=r"are invalid \(1 cannot be read\)") as found:
+        with pytest.raises(EvalkitError, match=r"is invalid \(1 cannot be read\)") as found:
             call()
         hint = found.value.hint
         assert hint == f"{made_again} To leave them out: `evalkit score {run.path} --on-bad skip`."
-    with pytest.raises(EvalkitError, match="are invalid") as found:
+    with pytest.raises(EvalkitError, match="is invalid") as found:
         evalkit.export_imagefolder(run.path, out=tmp_path / "images")
     assert found.value.hint == made_again
     evalkit.score(run.path, on_bad="skip")

@@ -158,7 +158,7 @@ def doctor(as_json: Json = False) -> None:
         bad = [line for line in lines if line.state == "bad"]
         if bad:
             raise EvalkitError(
-                f"{len(bad)} of {len(lines)} checks are bad:"
+                f"{len(bad)} of {len(lines)} checks failed:"
                 f" {', '.join(line.topic for line in bad)}.",
                 bad[0].advice,
                 code="cli-1",

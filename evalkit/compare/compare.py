@@ -116,8 +116,8 @@ def _check_out(run: Run, entries: Sequence[Entry]) -> None:
     for entry in entries:
         if place.is_relative_to(entry.place) or entry.place.is_relative_to(place):
             raise EvalkitError(
-                f"The comparison cannot be written to {run.path}: it is, is in, or contains the"
-                f" compared run {entry.run.path}.",
+                f"The comparison cannot be written to {run.path}: this folder is the compared run"
+                f" {entry.run.path}, is inside of it, or contains it.",
                 "Choose another --out.",
                 code="compare-5",
             )
@@ -129,7 +129,7 @@ def _check_out(run: Run, entries: Sequence[Entry]) -> None:
         other = [item.name for item in place.iterdir() if not item.name.startswith(".")]
         if other:
             raise EvalkitError(
-                f"{run.path} is not empty and is no comparison: it holds {min(other)}.",
+                f"{run.path} is not empty and is not a comparison: it holds {min(other)}.",
                 "Choose another --out.",
                 code="compare-7",
             )

@@ -91,7 +91,7 @@ def require_allowed(found: Sequence[Difference], allowed: Collection[str]) -> No
         flags = " ".join(f"--allow-mismatch {name}" for name in fields)
         raise EvalkitError(
             f"The runs are not comparable. {'; '.join(map(str, wrong))}.",
-            "Make and score all of them under the same conditions. To compare all the same:"
+            "Make and score all of them under the same conditions. To compare them anyway:"
             f" `{flags}`.",
             NOT_COMPARABLE,
             code="compare-8",

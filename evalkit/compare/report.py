@@ -50,7 +50,7 @@ def report(
         return report_one(run.path, single_file=single_file, zip=zip) if mailed else page
     if out is not None or allow_mismatch:
         raise EvalkitError(
-            "One run is given; another folder and allowed differences are for several.",
+            "One run is given; out and allow_mismatch are for two or more.",
             "Leave `--out` and `--allow-mismatch` out, or give two runs.",
             code="compare-17",
         )

@@ -10,7 +10,7 @@ from evalkit.doctor.check import Check
 from evalkit.encoders import weights
 from evalkit.encoders.select import at_hand
 from evalkit.encoders.weight_files import NEEDS, licences
-from evalkit.hints import capital
+from evalkit.hints import a_type, capital
 
 
 def checks() -> list[Check]:
@@ -49,7 +49,7 @@ def _importable(kind: plugins.PluginKind, name: str) -> Check:
     except EvalkitError as error:
         return Check(topic, "bad", error.message, error.hint or again)
     except (TypeError, ValueError):
-        return Check(topic, "bad", f"a {type(target).__name__}; expected a function", again)
+        return Check(topic, "bad", f"{a_type(target)}; expected a function", again)
     required = [
         parameter.name
         for parameter in parameters

@@ -172,7 +172,7 @@ def _load(encoder: type[Clip], name: str, device: str, path: str, fetch: bool) -
         if file is None:
             raise EvalkitError(
                 f"There is no CLIP model in {path}.",
-                "Expected a weights file, or a folder with model.safetensors.",
+                "Give a file of weights, or a folder with model.safetensors.",
                 code="encoders-2",
             )
     else:

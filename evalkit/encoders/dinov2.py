@@ -117,7 +117,7 @@ def build(state: dict[str, Tensor]) -> VisionTransformer:
     except (KeyError, RuntimeError) as error:
         raise EvalkitError(
             "The weights do not fit DINOv2: tensors are missing or have another shape.",
-            "Expected the official file.",
+            "Give the official file: `evalkit weights fetch dinov2-l14` fetches it.",
             code="encoders-5",
         ) from error
     return network.eval().requires_grad_(False)

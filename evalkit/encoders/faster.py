@@ -26,7 +26,7 @@ def faster(encoder: Encoder, precision: Precision) -> Encoder:
     if known != "exact" or not has_modes(encoder):
         raise EvalkitError(
             f"The encoder {encoder.name} cannot compute in {precision}.",
-            "Use `--precision exact`, or another encoder: its own arithmetic is fixed.",
+            "Use `--precision exact`, or another encoder: the arithmetic of this one is fixed.",
             code="encoders-8",
         )
     _require_hardware(str(getattr(encoder, "device", "cpu")), precision)

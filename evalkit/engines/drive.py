@@ -72,7 +72,7 @@ def workers_of(
         return Workers(name, left, shards), left
     if shards is not None:
         raise EvalkitError(
-            "shards is given, and no engine that does them.",
+            "shards is given, but no engine that runs them.",
             "Name one: `--engine local`.",
             code="engines-5",
         )

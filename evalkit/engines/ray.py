@@ -59,7 +59,7 @@ class Made:
         self._gpus = None if gpus == "auto" else _amount("gpus", gpus)
         self._bytes = int(_amount("memory_gb", memory_gb) * 2**30)
         if not self._cpus:
-            raise EvalkitError("ray.cpus is 0; expected more.", code="engines-9")
+            raise EvalkitError("ray.cpus is 0; expected more than 0.", code="engines-9")
         self._cluster = Cluster(address, environment_of(runtime_env))
         self._running: dict[Any, Task] = {}  # by Ray's reference to the result
         self._device: str | None = None
@@ -90,7 +90,9 @@ class Made:
             )
         except (TypeError, ValueError) as error:
             raise EvalkitError(
-                f"Ray refuses its options: {one_line(error)}.", code="engines-10"
+                f"Ray refuses its options: {one_line(error)}.",
+                "See docs/ray.md for the options.",
+                code="engines-10",
             ) from None
         for task in tasks:
             self._running[function.remote(as_json(task))] = task
@@ -140,9 +142,10 @@ class Made:
         room = self._room()
         if not room and not self._waiting:
             needs = ", ".join(f"{n:g} {name}" for name, n in self._needs().items() if n)
-            said = f"No node of the Ray cluster has what a shard takes ({needs})."
+            said = f"No node of the Ray cluster has what a shard needs ({needs})."
             if self._cluster.is_local:
-                raise EvalkitError(said, "Let a shard take less.", code="engines-11")
+                hint = "Request less for a shard, for example with `--set ray.cpus=1`."
+                raise EvalkitError(said, hint, code="engines-11")
             log.warning("%s Waiting for one.", said)
         self._waiting = not room
 

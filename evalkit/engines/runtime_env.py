@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.core import EvalkitError
-from evalkit.hints import did_you_mean
+from evalkit.hints import a_type, did_you_mean
 
 _SECRET = re.compile(r"(key|token|secret|password)s?$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")  # in a URL
@@ -35,7 +35,9 @@ def runtime_env(given: str | Mapping[str, Any]) -> dict[str, Any]:
         return dict(RuntimeEnv(**read)) if read else {}
     except Exception as error:  # of many types
         raise EvalkitError(
-            f"ray.runtime_env is refused by Ray: {one_line(error)}.", code="engines-18"
+            f"ray.runtime_env is refused by Ray: {one_line(error)}.",
+            "See docs/ray.md for an example.",
+            code="engines-18",
         ) from None
 
 
@@ -63,7 +65,9 @@ def _read(given: str) -> dict[str, Any]:
         raise EvalkitError(f"{name} is not {kind}: {one_line(error)}.", code="engines-20") from None
     if not isinstance(found, dict):
         raise EvalkitError(
-            f"{name} has a {type(found).__name__}; expected an object.", code="engines-21"
+            f"{name} contains {a_type(found)}; expected an object.",
+            "See docs/ray.md for an example.",
+            code="engines-21",
         )
     return {str(key): value for key, value in found.items()}
 

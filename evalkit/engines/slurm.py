@@ -245,7 +245,7 @@ def _look_for_slurm() -> None:
     if missing:
         raise EvalkitError(
             f"The engine slurm found no Slurm (no `{missing[0]}` on this machine).",
-            "Start it where jobs are submitted, or try it without one:"
+            "Start it on a machine that submits jobs, or try it without Slurm:"
             " `--set slurm.cluster=local`.",
             code="engines-28",
         )

@@ -66,7 +66,7 @@ def export_hub(
     _require(_DATASET, dataset, "The data set", "owner/name", "--dataset")
     if source_url and not re.fullmatch(r"https?://[^\s\x00-\x1f\x7f]+", source_url):
         raise EvalkitError(
-            f"The source is {source_url!r}; expected an address.",
+            f"The source is {source_url!r}; expected an address with http:// or https://.",
             "Change --source-url.",
             code="export-1",
         )

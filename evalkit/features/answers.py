@@ -29,6 +29,7 @@ from evalkit.features.image_file import ImageFile
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import raise_invalid
 from evalkit.files import CHECK, append_lines, checked
+from evalkit.hints import a_type
 from evalkit.images import Unreadable
 from evalkit.images.room import decoders
 from evalkit.plugin_calls import DECODING, apart, named
@@ -207,7 +208,7 @@ def _asked(
             together = list(found) if isinstance(found, Sequence) else None
             given = None if isinstance(found, Mapping | str | bytes | Set) else iter(found)
         if given is None:  # iterable, and no answers
-            raise _wrong(scorer, f"a {type(found).__name__}")
+            raise _wrong(scorer, a_type(found))
         if together is not None:
             rows = [_row(scorer, answer) for answer in together]
             _require_count(scorer, len(together), len(keys))

@@ -40,7 +40,7 @@ def other_features() -> EvalkitError:
     """A new error each time: one that is raised holds the arrays of where it came from."""
     return EvalkitError(
         "The encoder returns other features than those in the cache.",
-        "Delete the run's features folder, or change the fingerprint.",
+        "Delete the run's features folder, or change the encoder's fingerprint.",
         code="features-3",
     )
 

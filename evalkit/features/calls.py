@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, TextEncoder
+from evalkit.hints import a_type
 from evalkit.models.load import device_name
 from evalkit.plugin_calls import DECODING, apart, is_own, named, unchanged
 
@@ -29,7 +30,7 @@ def prepare(image: Image, encoder: Encoder) -> Tensor:
     with _named(encoder), unchanged(DECODING):
         pixels: object = encoder.prepare(image)
     if not isinstance(pixels, Tensor) or not pixels.numel():
-        found = "an empty tensor" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
+        found = "an empty tensor" if isinstance(pixels, Tensor) else a_type(pixels)
         raise _wrong(encoder, f"{found} from prepare", "a tensor [3, H, W]")
     return pixels
 
@@ -77,7 +78,7 @@ def launch(
             on_cuda = [one for one in wanted.values() if isinstance(one, Tensor) and one.is_cuda]
             copies = [torch.cuda.current_stream(one.device).record_event() for one in on_cuda]
     if found is None:
-        raise _wrong(encoder, f"a {type(values).__name__}", "a dict of features by name")
+        raise _wrong(encoder, a_type(values), "a dict of features by name")
 
     def finish() -> Arrays:
         with _named(encoder):

@@ -185,6 +185,6 @@ def check_widths(encoder: Encoder, fresh: CachedFeatures, known: CachedFeatures)
             raise EvalkitError(
                 f"The encoder {encoder.name!r} returned {name!r} features of {widths[1]} dimensions"
                 f" and earlier ones of {widths[0]}; expected the same for all images.",
-                "Correct the encoder, and change its fingerprint if its features are others now.",
+                "Correct the encoder, and change its fingerprint if its features have changed.",
                 code="features-5",
             )

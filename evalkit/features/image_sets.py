@@ -16,7 +16,7 @@ from evalkit.escape import visible
 from evalkit.features.changed import changed_images, make_again
 from evalkit.features.image_file import ImageFile
 from evalkit.features.validation import ImageValidation, OnBad, check_policy
-from evalkit.hints import did_you_mean
+from evalkit.hints import did_you_mean, plural
 from evalkit.images import (
     InvalidImage,
     content_sha256,
@@ -220,8 +220,8 @@ def _of_run(run: Run, chosen: Sequence[str], shard: Shard) -> ImageSets:
         records = everything[model]
         if not all(record.index < len(prompts) for record in records):
             raise EvalkitError(
-                f"{run.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
-                f" {model!r} names: lines are missing.",
+                f"{run.prompts_path} has {plural(len(prompts), 'prompt')}, fewer than the manifest"
+                f" of {model!r} names: lines are missing.",
                 "Restore the file, or start again in another folder.",
                 code="features-10",
             )

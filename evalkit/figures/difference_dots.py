@@ -74,7 +74,11 @@ def drawn_pairs(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> li
         and (row["metric"] in metrics if metrics else row["metric"] not in RATINGS)
     ]
     if not chosen:
-        raise EvalkitError("There is no such pair of models.", f"Give {FRAME}.", code="figures-1")
+        raise EvalkitError(
+            "The frame has no difference of two models in these metrics.",
+            f"Give {FRAME}.",
+            code="figures-1",
+        )
     found: list[Row] = []
     for own in by_metric(chosen).values():
         if len(own) > MOST_PAIRS:

@@ -98,7 +98,8 @@ def count_rows(rows: Sequence[Row], metric: str = "fid") -> list[Row]:
         if len(counts) < 2:
             found = f"{next(iter(counts)):,.0f}" if counts else "none with a value"
             raise EvalkitError(
-                f"{model} has one number of images ({found}); a line in 1/N needs two or more.",
+                f"{model} has values at one number of images ({found}); a line in 1/N needs two or"
+                " more.",
                 f"Give {FRAME}.",
                 code="figures-2",
             )

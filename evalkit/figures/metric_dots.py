@@ -69,9 +69,11 @@ def dots_rows(rows: Sequence[Row], metrics: Sequence[str] | None = None) -> list
     else:
         found = [row for row in whole if row.get("encoder", " ") and row["metric"] not in RATINGS]
     if not found:
-        known = ", ".join(dict.fromkeys(row["metric"] for row in whole)) or "none with a value"
+        known = ", ".join(dict.fromkeys(row["metric"] for row in whole)) or "none"
         raise EvalkitError(
-            f"There is no such metric, only {known}.", f"Give {FRAME}.", code="figures-9"
+            f"The frame has no value of these metrics, only of {known}.",
+            f"Give {FRAME}.",
+            code="figures-9",
         )
     return found
 

@@ -97,7 +97,7 @@ def baseline_update(
         if made.exit_code:
             raise EvalkitError(
                 f"The baseline stays as it is: {made.sentence}",
-                "See `evalkit gate`. To take the model all the same: `--force`.",
+                "See `evalkit gate`. To take the model anyway: `--force`.",
                 made.exit_code,
                 code="gate-4",
             )
@@ -108,7 +108,7 @@ def baseline_update(
         if not force or error.exit_code == 2:
             raise
         forced, snapshot = True, take(run_text(candidate, "candidate"))
-        log.info("taken all the same (--force): %s", error.message)
+        log.info("taken anyway (--force): %s", error.message)
         if lost := _lost(before, snapshot):
             log.warning("the baseline has no value any more of %s", ", ".join(lost))
     return _write(path, snapshot, history, reason, forced, allowed)
@@ -118,9 +118,9 @@ def _require_all(before: Snapshot, after: Snapshot) -> None:
     """Raise EvalkitError where the baseline would lose metrics: no later gate would miss them."""
     if lost := _lost(before, after):
         raise EvalkitError(
-            f"The baseline stays as it is: {after.name} has no value of {', '.join(lost)}, which it"
-            " has.",
-            "Measure them with `evalkit score`. To take the model all the same: `--force`.",
+            f"The baseline stays as it is: {after.name} has no value of {', '.join(lost)}, which"
+            " the baseline has.",
+            "Measure them with `evalkit score`. To take the model anyway: `--force`.",
             3,
             code="gate-5",
         )
@@ -141,7 +141,8 @@ def _checked(out: str | Path, reason: str) -> tuple[Path, str]:
     path = path_of(out, "out").expanduser()
     if not is_baseline(str(path)):
         raise EvalkitError(
-            f"{path} is no name of a baseline; expected one that ends with .json.", code="gate-6"
+            f"{path} is not the name of a baseline; expected one that ends with .json.",
+            code="gate-6",
         )
     hint = "Say why this is the baseline: `--reason 'release 1.2'`."
     if not isinstance(reason, str):

@@ -93,7 +93,7 @@ def _of_git(revision: str, path: str) -> str:
             if int(size.stdout) > _MOST:
                 raise EvalkitError(
                     f"git:{revision}:{path} has {int(size.stdout) >> 20} MiB; expected a baseline,"
-                    f" of at most {_MOST >> 20}.",
+                    f" of at most {_MOST >> 20} MiB.",
                     "Check the path.",
                     code="gate-15",
                 )
@@ -106,7 +106,7 @@ def _of_git(revision: str, path: str) -> str:
         ) from error
     raise EvalkitError(
         f"git has no {path!r} in {revision!r}, relative to {Path.cwd()} or to the repository.",
-        f"Its files: `git ls-tree -r {revision}`.",
+        f"`git ls-tree -r {revision}` lists its files.",
         code="gate-17",
     )
 
@@ -134,7 +134,7 @@ def read_content(text: str, name: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise EvalkitError(
-            f"{name} is no baseline of evalkit.",
+            f"{name} is not a baseline of evalkit.",
             "Write one with `evalkit baseline save`.",
             code="gate-19",
         )

@@ -70,7 +70,7 @@ def require_comparable(found: Sequence[Mismatch], allowed: Collection[str]) -> N
         flags = " ".join(f"--allow-mismatch {field}" for field in fields)
         raise EvalkitError(
             f"The two models are not comparable. {listed}.",
-            f"Measure both under the same conditions. To compare all the same: `{flags}`.",
+            f"Measure both under the same conditions. To compare them anyway: `{flags}`.",
             NOT_COMPARABLE,
             code="gate-24",
         )

@@ -173,8 +173,8 @@ def check_margins(name: str, rule: Rule, measure: Measure, source: str) -> None:
         low, high = measure.range
         values = f"values from {low:g}" + (f" to {high:g}" if math.isfinite(high) else "")
         raise EvalkitError(
-            f"The margin that {source or 'the gate'} gives {name} allows every change: it has"
-            f" {values}.",
+            f"The margin that {source or 'the gate'} gives {name} allows every change: the metric"
+            f" has {values}.",
             "Give it a smaller one, or `min` or `max` alone.",
             code="gate-31",
         )

@@ -305,7 +305,7 @@ def decisions_of(
             raise EvalkitError(
                 f"{settings.source}: [groups] has nothing to decide: there is no"
                 f" {missing or 'group of prompts'}.",
-                "Correct its margin, gate such a metric, or take the table out.",
+                "Correct its margin, gate such a metric, or remove the table.",
                 code="gate-37",
             )
         made += [

@@ -91,7 +91,8 @@ def _matching(given: str, a: Snapshot, b: Snapshot) -> list[str]:
         plain, _, raters = given.partition("@")
         if raters and plain in both:
             raise EvalkitError(
-                f"The gated metric {given!r} names raters after the @, and {plain} is not rated.",
+                f"The gated metric {given!r} names raters after the @, but {plain} is not a metric"
+                " of raters.",
                 f"Write `{plain}`; it is measured with {a.states[plain].encoder or 'no encoder'}.",
                 code="gate-39",
             )
@@ -144,7 +145,7 @@ def _default_rule(name: str, state: State) -> Rule:
     if not math.isfinite(state.measure.range[0]):
         key = "max_increase" if state.measure.better == "lower" else "max_drop"
         raise EvalkitError(
-            f"{name} has no natural zero: a share of the baseline's value is no margin.",
+            f"{name} has no natural zero, so a share of the baseline's value cannot be its margin.",
             f"State its margin in gate.toml: {key} under [metrics.{name}].",
             code="gate-43",
         )

@@ -165,7 +165,7 @@ def _label(run: Run, label: str, text: str) -> str:
     if not label:
         if len(every) != 1:
             raise EvalkitError(
-                f"{run.path} has {len(every)} models; a gate is about one of them.",
+                f"{run.path} has {len(every)} models; a gate tests one of them.",
                 f"Name it: {' or '.join(f'`{text}:{name}`' for name in known[:4])}.",
                 code="gate-56",
             )

@@ -44,7 +44,7 @@ def with_folder(
             raise EvalkitError(
                 f"{run.path} has no run.toml; expected the models and prompts of the run again.",
                 f"Give the whole command: `evalkit run --models … {command}`, with the seed and the"
-                " options of the run. Whatever would make other images is refused.",
+                " options of the run. Settings that would change the images are refused.",
                 code="generate-3",
             )
         return load_config(file, flags, options, scorers)

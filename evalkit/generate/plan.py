@@ -241,8 +241,8 @@ def check_same(run: Run, earlier: Config | None, config: Config, models: Sequenc
     made = made if earlier is None else max(made, earlier.per_prompt)
     if config.per_prompt < made:
         raise EvalkitError(
-            f"{run.path} has {made} images per prompt; expected at least as many, and per_prompt is"
-            f" {config.per_prompt}. A run may grow, not shrink.",
+            f"per_prompt is {config.per_prompt}, and {run.path} has {made} images per prompt;"
+            " expected at least as many. A run may grow, not shrink.",
             f"Give `--per-prompt {made}` or more, or choose another --out.",
             code="generate-12",
         )

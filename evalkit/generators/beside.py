@@ -66,6 +66,6 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise EvalkitError(
             f"{path} cannot be read: {error.strerror}.",
-            "Expected the prompt of one image.",
+            "Check its permissions: it may hold the prompt of an image.",
             code="generators-3",
         ) from error

@@ -12,6 +12,7 @@ from PIL.Image import Image, fromarray
 
 from evalkit.core import EvalkitError, Generator, Refusal, Status
 from evalkit.escape import visible
+from evalkit.hints import a_type, plural
 from evalkit.images import PIXEL_LIMIT
 from evalkit.plugin_calls import plugin_call
 
@@ -54,9 +55,9 @@ def images_of(
         memory = _peak_memory(generator)
     found, expected = "", _EXPECTED
     if results is None:
-        found, expected = _type(given), f"a list of {len(prompts)} images"
+        found, expected = a_type(given), f"a list of {plural(len(prompts), 'image')}"
     elif len(results) != len(prompts):
-        found, expected = f"{len(results)} results", str(len(prompts))
+        found, expected = plural(len(results), "result"), str(len(prompts))
     else:
         found = next((one for one in results if isinstance(one, str)), "")
     if found or results is None:
@@ -91,8 +92,8 @@ def _taken(result: object) -> Image | Refusal | str:
             return f"an image of {shape[1]} x {shape[0]} pixels, more than 64 million"
         return fromarray(np.array(result, order="C", subok=False))
     if hasattr(result, "shape") and hasattr(result, "dtype"):
-        return f"a {_type(result)} of {result.dtype} {list(result.shape)}"  # pyright: ignore
-    return _type(result)
+        return f"{a_type(result)} of {result.dtype} {list(result.shape)}"  # pyright: ignore
+    return a_type(result)
 
 
 def _peak_memory(generator: Generator) -> int:
@@ -106,7 +107,3 @@ def _peak_memory(generator: Generator) -> int:
 def _text(value: object) -> str:
     """A note or a reason, of which each image has its own, without control characters."""
     return visible(str(value)[:_LONGEST])
-
-
-def _type(value: object) -> str:
-    return "None" if value is None else type(value).__name__

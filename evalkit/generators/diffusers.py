@@ -110,7 +110,7 @@ class Pipeline:
         if images is None or len(images) != len(prompts):
             raise EvalkitError(
                 f"{type(self.pipeline).__name__} did not return an image for each prompt.",
-                "Expected a text-to-image pipeline.",
+                "Name a text-to-image pipeline.",
                 code="generators-9",
             )
         wanted = self.arguments.get("height"), self.arguments.get("width")

@@ -23,6 +23,7 @@ from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
 from evalkit.generators.pairing import FURTHER, RULES, Pairing, Rule, pair
+from evalkit.hints import plural
 from evalkit.images import (
     PIXEL_LIMIT,
     Alpha,
@@ -203,8 +204,8 @@ def load(
         paired = pair(files, requests, cast(Rule, match), cast(Grids, midjourney))
     if not paired.found:
         raise EvalkitError(
-            f"None of the {len(files)} images in {path} match the {len(requests)} requested "
-            "images.",
+            f"No image in {path} matches a requested image; found {plural(len(files), 'image')},"
+            f" requested {len(requests)}.",
             "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a"
             " metadata.csv with file_name and prompt. To take the files in their order: `--set"
             " LABEL.match=order`.",

@@ -174,7 +174,7 @@ def _entries(
         text = next((row[key] for key in TEXT_KEYS if key in row), "")
         if not isinstance(name, str) or not isinstance(text, str) or not (own or text):
             raise EvalkitError(
-                f"{place} has not a file name, and an id or a prompt.",
+                f"{place} has no file name, or neither an id nor a prompt.",
                 _EXAMPLE,
                 code="generators-30",
             )
@@ -193,7 +193,7 @@ def _entries(
             )
         if text and own in ids and ids[own] != text:
             raise EvalkitError(
-                f"{place} names the prompt {own!r} and another text than this prompt has:"
+                f"{place} names the prompt {own!r}, but its text is not that of this prompt:"
                 f" {text[:60]!r}.",
                 "Leave out the id or the text.",
                 code="generators-33",

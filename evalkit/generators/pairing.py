@@ -135,7 +135,8 @@ def _check_series(first: Matched, others: Sequence[Matched], requests: Sequence[
         if shared and (not complete or len(other) >= len(first)):
             one, two = shown(first[shared[0]]), shown(other[shared[0]])
             raise EvalkitError(
-                f"The folder has two series of numbered images: {one} and {two} have one number.",
+                f"The folder has two series of numbered images: {one} and {two} have the same"
+                " number.",
                 "Move one series to a folder of its own, or add a metadata.csv with file_name and"
                 " prompt.",
                 code="generators-40",
@@ -246,8 +247,8 @@ def _by_id(
         parts = re.fullmatch(r"(.+)[-_](\d+)", stem)
         if several and parts and stem in ids and parts[1] in ids:
             raise EvalkitError(
-                f"The name {shown(file)} is the id of a prompt, and sample {parts[2]} of the prompt"
-                f" {parts[1]!r}.",
+                f"The name {shown(file)} has two readings: the id of a prompt, or sample {parts[2]}"
+                f" of the prompt {parts[1]!r}.",
                 "Add a metadata.csv with file_name and prompt.",
                 code="generators-41",
             )

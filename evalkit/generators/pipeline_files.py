@@ -66,7 +66,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise EvalkitError(
             f"{folder} has no model_index.json; expected the folder of a diffusers pipeline.",
-            "See `save_pretrained`.",
+            "Give a folder that `save_pretrained` wrote.",
             code="generators-45",
         )
     try:
@@ -77,7 +77,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
         raise EvalkitError(
-            f"{file} does not name a pipeline of the library.",
+            f"{file} does not name a pipeline of diffusers.",
             "Pipelines with their own code are not supported.",
             code="generators-47",
         )

@@ -31,7 +31,8 @@ def check_installed() -> None:
     ]
     if missing:
         raise EvalkitError(
-            f"The generator 'diffusers' needs {', '.join(missing)}.",
+            f"The generator 'diffusers' needs packages that are not installed:"
+            f" {', '.join(missing)}.",
             "Type in the clone of evalkit: `pip install '.[diffusers]'`.",
             code="generators-49",
         )

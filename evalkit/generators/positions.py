@@ -9,6 +9,7 @@ from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.file_names import FOLDER
 from evalkit.generators.numbers import Matched, Series, match_numbers
+from evalkit.hints import plural
 
 _ORDER = "take the images in their order with `--set LABEL.match=order`, "
 
@@ -23,8 +24,9 @@ def first_of(found: Mapping[str, Matched], series: Series, requests: Sequence[Re
     more = len(numbers) > count and end % count == 0
     if alone and end > count and (several or more):
         raise EvalkitError(
-            f"The folder has {len(numbers)} images numbered from {min(numbers)} for {count}"
-            " prompts: several images per prompt, or images of more prompts than the list has.",
+            f"The folder has {len(numbers)} images numbered from {min(numbers)} for"
+            f" {plural(count, 'prompt')}: several images per prompt, or images of more prompts than"
+            " the list has.",
             "Name the files PROMPT-SAMPLE (00000-0.png, 00000-1.png, …), or take each number as"
             f" the position of a prompt: `--set LABEL.match=from{min(min(numbers), 1)}`.",
             code="generators-56",
@@ -58,8 +60,9 @@ def _check_beyond(
     gaps = [at + first for at in range(count) if at not in covered]
     if beyond and gaps:
         raise EvalkitError(
-            f"The numbers in the file names go to {beyond[-1]}, beyond the {count} prompts, and"
-            f" {_numbers(gaps)} missing; expected positions in the prompt list.",
+            f"The numbers in the file names go to {beyond[-1]}, beyond the"
+            f" {plural(count, 'prompt')}, and {_numbers(gaps)} missing; expected positions in the"
+            " prompt list.",
             f"To take them as positions: `--set LABEL.match=from{first}`. Or {_ORDER}or add a"
             " metadata.csv with file_name and prompt.",
             code="generators-58",

@@ -157,7 +157,8 @@ def raise_invalid_images(
     if any("transparent" in item.reason for item in invalid):
         hint += " To composite the images of a folder model: `--set LABEL.alpha=white`."
     raise EvalkitError(
-        f"{len(invalid)} of {total} images are invalid ({counted}): {listed}.",
+        f"{len(invalid)} of {total} images {'is' if len(invalid) == 1 else 'are'} invalid"
+        f" ({counted}): {listed}.",
         f"{hint} {more_hint}".strip(),
         code="images-2",
     )

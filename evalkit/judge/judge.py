@@ -15,6 +15,7 @@ from evalkit.core import EvalkitError, Generator, Prompt, Refusal
 from evalkit.encoders.mini import prepare
 from evalkit.files import write_atomically
 from evalkit.generators.calls import images_of
+from evalkit.hints import plural
 from evalkit.judge.grids import stack_blocks
 from evalkit.models.load import BUNDLED, load_classifier
 from evalkit.prompts import prompts_from_list, read_prompts
@@ -117,7 +118,8 @@ def judge_prompts(
     mentioned = [(prompt, nouns) for prompt in prompts if (nouns := mentions(prompt).nouns)]
     if not mentioned:
         raise EvalkitError(
-            f"None of the {len(prompts)} prompts mentions an object that the judge knows.",
+            "No prompt mentions an object that the judge knows;"
+            f" found {plural(len(prompts), 'prompt')}.",
             "Give prompts that do, such as `a dog next to a bicycle`.",
             code="judge-2",
         )

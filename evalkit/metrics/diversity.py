@@ -73,7 +73,8 @@ def lpips_diversity(*, fake: Tensor) -> Tensor:
         )
     if single:
         raise EvalkitError(
-            f"{single} of {len(fake)} images are the only one of their prompt",
+            f"{single} of {len(fake)} images {'is' if single == 1 else 'are each'} the only one of"
+            " its prompt",
             "Generate at least two images of each prompt.",
             code="metrics-4",
         )

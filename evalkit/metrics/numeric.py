@@ -84,7 +84,8 @@ def at_least(count: int, needed: int, what: str) -> None:
     """Raises EvalkitError if there are too few images for the metric to be defined."""
     if count < needed:
         raise EvalkitError(
-            f"Found {count} {what} images; this metric needs at least {needed}.", code="metrics-12"
+            f"Too few {what} images ({count}); this metric needs at least {needed}.",
+            code="metrics-12",
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
 from evalkit.files import kind_of_text
+from evalkit.hints import a_type, plural
 from evalkit.prompts.columns import TEXT_KEYS, find_columns
 from evalkit.prompts.tables import Numbered, parquet_rows, table
 from evalkit.prompts.text import FORMATS, numbered_lines, parse_json, read_text
@@ -172,7 +173,7 @@ def _json(value: object, path: Path) -> Iterator[Numbered]:
             for place, values in [_object(item, f"item {key}", path)]
         )
     raise EvalkitError(
-        f"{path} is {type(value).__name__} in JSON; expected a list of prompts, or COCO captions.",
+        f"{path} contains {a_type(value)} as JSON; expected a list of prompts, or COCO captions.",
         FORMATS,
         code="prompts-18",
     )
@@ -187,7 +188,7 @@ def _of_columns(value: dict[str, Any], path: Path) -> Iterator[Numbered]:
         len(set(map(len, columns.values()))) > 1
     ):
         raise EvalkitError(
-            f"{path} has the keys {', '.join(columns)}; expected lists of one length.",
+            f"{path} has the keys {', '.join(columns)}; expected lists of the same length.",
             FORMATS,
             code="prompts-19",
         )
@@ -236,8 +237,8 @@ def _of_objects(
         rows.append(Row(place, text, own, group))
     if of_questions and group_column:
         raise EvalkitError(
-            f"{source} has several values of {group_column!r} for one prompt: they group its"
-            " questions.",
+            f"{source} has several values of {group_column!r} for one prompt: this column groups"
+            " the questions of a prompt, not the prompts.",
             "Name a column that groups the prompts with --group-column.",
             code="prompts-21",
         )
@@ -273,8 +274,8 @@ def _coco(value: Mapping[str, Any], path: Path) -> Iterator[Row]:
     unlisted = [image for image in first if image not in known]
     if unlisted:
         raise EvalkitError(
-            f"{path} has captions for {len(unlisted)} images that it does not list, such as "
-            f"{unlisted[0]!r}.",
+            f"{path} has captions for {plural(len(unlisted), 'image')} that it does not list, such"
+            f" as {unlisted[0]!r}.",
             FORMATS,
             code="prompts-23",
         )
@@ -290,7 +291,7 @@ def _folder(path: Path) -> list[Row]:
     )
     if not files:
         raise EvalkitError(
-            f"The prompts {path} are a folder without .txt files.", FORMATS, code="prompts-24"
+            f"The prompt folder {path} has no .txt files.", FORMATS, code="prompts-24"
         )
     rows = []
     for file in files:

@@ -90,7 +90,7 @@ def check_kinds(kinds: Iterable[str], source: str = "") -> None:
         if kind not in KINDS:
             where = f"{source} sets perturb: " if source else ""
             raise EvalkitError(
-                f"{where}There is no kind of variants {kind!r} of prompts.",
+                f"{where}There is no kind of prompt variants {kind!r}.",
                 did_you_mean(kind, KINDS),
                 code="prompts-27",
             )
@@ -130,7 +130,7 @@ def with_variants(prompts: Sequence[Prompt], kinds: Sequence[str], seed: int) ->
         kind = kind_of(one.id)
         if kind and not (one.group == kind and original_id(one.id) in known):
             raise EvalkitError(
-                f"The prompt {one.text!r:.60} has the id {one.id!r}, which is that of a variant;"
+                f"The prompt {one.text!r:.60} has the id {one.id!r}, which stands for a variant;"
                 f" expected the group {kind!r} and the prompt {original_id(one.id)!r} in the list.",
                 "Give it another id.",
                 code="prompts-28",
@@ -140,8 +140,8 @@ def with_variants(prompts: Sequence[Prompt], kinds: Sequence[str], seed: int) ->
     for one in originals:
         if one.group in used - {""}:
             raise EvalkitError(
-                f"The prompt {one.text!r:.60} has the group {one.group!r}, which is that of the"
-                " variants of prompts.",
+                f"The prompt {one.text!r:.60} has the group {one.group!r}, which is reserved for"
+                " the variants of prompts.",
                 "Give the group another name.",
                 code="prompts-29",
             )

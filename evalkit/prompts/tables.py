@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
+from evalkit.hints import plural
 from evalkit.prompts.text import FILE_LIMIT, FORMATS, LINES_LIMIT
 
 
@@ -51,7 +52,8 @@ def table(text: str, path: Path) -> Iterator[Numbered]:
                 row = [_unquoted(field) for field in row]
             if len(row) != len(header):
                 raise EvalkitError(
-                    f"L{place[1:]} of {path} has {len(row)} fields; expected {len(header)}.",
+                    f"L{place[1:]} of {path} has {plural(len(row), 'field')}; expected"
+                    f" {len(header)}.",
                     hint,
                     code="prompts-32",
                 )

@@ -48,7 +48,7 @@ def rate_export(
         )
     if spreadsheet and format != "csv":
         raise EvalkitError(
-            "JSON is not opened as a spreadsheet.",
+            f"The format is {format} and spreadsheet is set; a spreadsheet opens csv only.",
             "Leave out --spreadsheet, or use csv.",
             code="rate-3",
         )

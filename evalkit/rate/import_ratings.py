@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from evalkit.core import EvalkitError
+from evalkit.hints import plural
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
 from evalkit.rate.cross_checks import flipped, without_duplicates
 from evalkit.rate.formats.known import format_of
@@ -54,9 +55,11 @@ class Imported:
         read = ", ".join(f"{name} ({form})" for name, form in self.formats.items())
         rejected = Run(self.run).rejected_path
         lines = [f"Read {read}.", *self.notes]
-        lines += [f"Left out: {_values(number)} ({why})." for why, number in self.left_out.items()]
+        lines += [
+            f"Left out: {plural(number, 'value')} ({why})." for why, number in self.left_out.items()
+        ]
         if self.problems:
-            lines.append(f"Not imported: {_values(self.problems)}; {rejected} lists them.")
+            lines.append(f"Not imported: {plural(self.problems, 'value')}; {rejected} lists them.")
         if self.known:
             lines.append(f"The run has {self.known} of the ratings already.")
         for name in self.studies:
@@ -176,10 +179,6 @@ def rate_import(
         excluded=len(barred),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _values(number: int) -> str:
-    return f"{number} value" if number == 1 else f"{number} values"
 
 
 def _check_options(
@@ -304,8 +303,8 @@ def _refuse_problems(
     rows = {(path.name, line) for path, line in asked} | {(row.file, row.line) for row in others}
     of = f" of {len(rows)} rows" if len(rows) > 1 else ""
     raise EvalkitError(
-        f"{_values(len(problems))}{of} cannot be imported, and nothing was; {run.rejected_path}"
-        " lists them.",
+        f"{plural(len(problems), 'value')}{of} cannot be imported, so nothing was imported;"
+        f" {run.rejected_path} lists them.",
         f"Correct them, or import the rest with --on-bad skip.{_comments(readings, made)}",
         code="rate-12",
     )

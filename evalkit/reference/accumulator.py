@@ -57,7 +57,7 @@ class Accumulator:
         if not all(bool(torch.isfinite(part.cov).all()) for part in self.moments.values()):
             raise EvalkitError(
                 f"The encoder {self.encoder.name} returned features that are not finite.",
-                "Its weights are damaged.",
+                "Check its weights with `evalkit weights verify`, or correct the encoder.",
                 code="reference-1",
             )
 

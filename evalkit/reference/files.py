@@ -156,7 +156,8 @@ def reference(name_or_path: str, encoder: Encoder) -> Reference:
         raise EvalkitError(
             f"The reference {name_or_path!r} has {len(pool.mean)} dimensions; the encoder "
             f"{encoder.name} has {wanted}.",
-            "It was made with another encoder.",
+            "It was made with another encoder. Build it again with this one: `evalkit reference"
+            f" build IMAGES --encoders {encoder.name}`.",
             code="reference-21",
         )
     return Reference(

@@ -195,7 +195,7 @@ def check_dimension(item: Statistics, path: Path) -> None:
         wrong = min(found - {dimension})
         raise EvalkitError(
             f"{path} has {wrong} dimensions; {item.convention} has {dimension}.",
-            "It was made with another encoder.",
+            "It was made with another encoder: name that one, or create the file again.",
             code="reference-30",
         )
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from evalkit.core import EvalkitError
 from evalkit.files import read_limited
+from evalkit.hints import a_type
 
 SIZE_LIMIT = 1 << 30  # bytes of the file
 VALUE_LIMIT = 10_000  # values in all containers together
@@ -120,7 +121,7 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         return _array(value)
     if value is None or type(value) in (bool, int, float, str, bytes, bytearray):
         return value
-    raise pickle.UnpicklingError(f"it contains a {type(value).__name__}")
+    raise pickle.UnpicklingError(f"it contains {a_type(value)}")
 
 
 def _array(call: _RecordedCall) -> NDArray[Any] | float:

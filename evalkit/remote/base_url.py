@@ -59,7 +59,7 @@ def key_for(name: str, base: Target, given: bool, hint: str) -> Key | None:
     if base.origin.scheme == "http" and not local:
         raise EvalkitError(
             f"base_url is http, which would send {key.name} to {host} unencrypted; expected https.",
-            "Or set api_key_env=none.",
+            "Use an https address, or set api_key_env=none to send no key.",
             code="remote-6",
         )
     return key

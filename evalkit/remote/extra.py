@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from evalkit.core import EvalkitError
+from evalkit.hints import a_type
 
 
 def json_object(
@@ -23,6 +24,7 @@ def json_object(
     except (ValueError, RecursionError) as error:
         raise EvalkitError(f"extra is not JSON: {error}.", hint, code="remote-13") from None
     if not isinstance(value, dict):
-        found = type(value).__name__
-        raise EvalkitError(f"extra is a {found}; expected a JSON object.", hint, code="remote-14")
+        raise EvalkitError(
+            f"extra is {a_type(value)}; expected a JSON object.", hint, code="remote-14"
+        )
     return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from evalkit.hints import plural as plural
+
 DASH, MINUS = "\u2013", "\u2212"  # no value; a true minus sign
 MOST_DIGITS = 6  # after the point
 # Beyond these, three significant digits and a power of ten: 1.25e-11. A float64 does not hold every
@@ -98,8 +100,3 @@ def listing(names: Sequence[str], most: int = 0) -> str:
     if 0 < most < len(names) - 1:
         names = [*names[:most], f"{len(names) - most:,} more"]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """1 image, 2 images."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

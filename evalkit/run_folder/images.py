@@ -23,6 +23,7 @@ from evalkit.files import (
     with_check,
     write_atomically,
 )
+from evalkit.hints import plural
 from evalkit.locks import alone, is_locked
 from evalkit.run_folder.names import IMAGE_FILE, Names, folder_name, image_file
 from evalkit.run_folder.reading import check_model, reading, typed
@@ -59,7 +60,7 @@ class Images(Names):
                 name = other.name.split(".")[2]
                 if not name.endswith(shard.name.partition("-")[2]) and is_locked(other):
                     raise EvalkitError(
-                        f"{refusal} (shard {name.replace('-of-', '/')}); expected none beside"
+                        f"{refusal} (shard {name.replace('-of-', '/')}), which excludes"
                         f" {'the whole run' if whole else f'shard {shard}'}.",
                         "Wait until it ends, or stop it.",
                         code="run_folder-1",
@@ -306,8 +307,8 @@ class Images(Names):
         for record in known:
             if record.index >= len(prompts):
                 raise EvalkitError(
-                    f"{self.prompts_path} has {len(prompts)} prompts, fewer than the manifest of"
-                    f" {model!r} names: lines are missing.",
+                    f"{self.prompts_path} has {plural(len(prompts), 'prompt')}, fewer than the"
+                    f" manifest of {model!r} names: lines are missing.",
                     hint,
                     code="run_folder-8",
                 )

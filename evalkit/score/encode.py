@@ -68,7 +68,7 @@ def encode(
     if not run.is_run:
         raise EvalkitError(
             f"{run.path} is not a run folder.",
-            "For other images use `evalkit score`, or take them into a run with `evalkit generate"
+            "For other images use `evalkit score`, or import them into a run with `evalkit generate"
             " --models NAME=FOLDER`.",
             code="score-11",
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evalkit.core import EvalkitError, FailedMetricWarning, Metric
 from evalkit.features.answers import unanswered
+from evalkit.hints import a_type
 from evalkit.metrics import frechet
 from evalkit.plugin_calls import is_own, plugin_call, said
 from evalkit.score.evidence import Evidence, part
@@ -175,7 +176,7 @@ def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:
     made = call(metric, field, inputs, _converted)
     if isinstance(made, str):
         raise EvalkitError(
-            f"The metric {metric.name!r} returned a {made}; expected a tensor of real numbers.",
+            f"The metric {metric.name!r} returned {made}; expected a tensor of real numbers.",
             "Correct the metric's function.",
             code="score-13",
         )
@@ -183,9 +184,9 @@ def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:
 
 
 def _converted(result: Any) -> Tensor | str:
-    """Real numbers as a new float64 tensor, else the name of the result's type.
+    """Real numbers as a new float64 tensor, else the result's type in words.
 
-    One truth value is no number; one per image is a rate.
+    One truth value is not a number; one per image is a rate.
     """
     made = result
     if isinstance(result, np.ma.MaskedArray):
@@ -193,10 +194,10 @@ def _converted(result: Any) -> Tensor | str:
     if not isinstance(made, Tensor):
         array = np.asarray(made)  # a float has all of its digits, unlike in torch.as_tensor
         if array.dtype.kind not in "biuf":
-            return type(result).__name__
+            return a_type(result)
         made = torch.as_tensor(array.astype(np.float64) if array.dtype.kind != "b" else array)
     if made.is_nested or made.is_complex() or (made.dtype == torch.bool and made.ndim == 0):
-        return type(result).__name__
+        return a_type(result)
     dense = made.detach().to_dense() if made.layout != torch.strided else made.detach()
     return dense.to("cpu", torch.float64, copy=True)
 
@@ -211,8 +212,7 @@ def text(metric: Metric, field: str, inputs: Mapping[str, Any]) -> str:
         return str(error)
     if not isinstance(result, str):
         raise EvalkitError(
-            f"The metric {metric.name!r} returned a {type(result).__name__} from {field};"
-            " expected a text.",
+            f"The metric {metric.name!r} returned {a_type(result)} from {field}; expected a text.",
             "Correct the metric's function.",
             code="score-14",
         )

@@ -76,7 +76,7 @@ def resolve(
     check_precision(precision or "exact")
     if only and not given:
         raise EvalkitError(
-            "No metric is named, and only those named are to be measured.",
+            "No metric is named, but only named metrics are to be measured.",
             "Name them, for example `--metrics fid,kid --only`.",
             code="score-25",
         )

@@ -105,7 +105,7 @@ def _read(model: str) -> tuple[Any, Any]:
         ) from error
     if absent := sorted(loading["missing_keys"]):  # transformers makes them up, with a warning
         raise EvalkitError(
-            f"The model {model!r} is no image classification model: it has no weights for"
+            f"The model {model!r} is not an image classification model: it has no weights for"
             f" {absent[0]}.",
             "Choose one that was trained to classify images.",
             code="scorers-3",
@@ -130,7 +130,7 @@ def _function(config: Any, model: str) -> Callable[[torch.Tensor], torch.Tensor]
     """Logits to probabilities as the pipeline of transformers does."""
     if config.problem_type == "regression":
         raise EvalkitError(
-            f"The model {model!r} is a regression: it has no probabilities.",
+            f"The model {model!r} is a regression model: it has no probabilities.",
             "Choose one that was trained to classify images.",
             code="scorers-5",
         )
@@ -154,7 +154,7 @@ def of(argument: str) -> Scorer:
     model, colon, label = rest.rpartition(":")
     if not (model and colon and label):
         raise EvalkitError(
-            f"The classifier {argument!r} has another form; expected MODEL:LABEL.",
+            f"The classifier {argument!r} is not of the form MODEL:LABEL.",
             "For example `classifier:google/vit-base-patch16-224:tabby`.",
             code="scorers-6",
         )

@@ -15,6 +15,7 @@ from evalkit.core import EvalkitError, Unavailable
 from evalkit.encoders.weights import cache_folder
 from evalkit.files import read_utf8, write_atomically
 from evalkit.generators.pipeline_files import PICKLED, first_sentence, quiet
+from evalkit.hints import plural
 from evalkit.images import file_sha256
 from evalkit.terminal import track
 
@@ -63,7 +64,7 @@ def find_model(model: str, family: Family = VISION_LANGUAGE) -> tuple[Path, str]
         found = Path(snapshot_download(model, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, OSError) as error:
         raise EvalkitError(
-            f"The model {model!r} is not in the hub's cache, and nothing is downloaded.",
+            f"The model {model!r} is not in the hub's cache, and evalkit does not download it.",
             f"Fetch it once with `hf download {model}`.",
             code="scorers-22",
         ) from error
@@ -148,7 +149,7 @@ def load_network(
         )
     if missing := sorted(report["missing_keys"]):  # the library would draw them at random
         raise EvalkitError(
-            f"The weights of {model} lack {len(missing)} tensors of the network, such as"
+            f"The weights of {model} lack {plural(len(missing), 'tensor')} of the network, such as"
             f" {missing[0]}.",
             "Fetch the files again.",
             code="scorers-27",

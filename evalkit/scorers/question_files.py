@@ -79,7 +79,7 @@ def read_questions(path: Path) -> list[Asked]:
     """
     if path.suffix.lower() not in TABLES:
         known = f"{', '.join(TABLES[:-1])} or {TABLES[-1]}"
-        raise EvalkitError(f"The {KIND} {path} is no {known} file.", _HINT, code="scorers-34")
+        raise EvalkitError(f"The {KIND} {path} is not a {known} file.", _HINT, code="scorers-34")
     found: dict[tuple[str, str], _Listed] = {}
     for position, (place, content) in enumerate(_objects(path)):
         where = _where(place, path)

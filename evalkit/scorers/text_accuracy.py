@@ -68,7 +68,7 @@ class TextReader:
             )
         if not 0 <= confidence <= 1:
             raise EvalkitError(
-                f"The confidence of text that counts is {confidence}; expected 0 to 1.",
+                f"The option confidence is {confidence}; expected 0 to 1.",
                 "0.5 is usual.",
                 code="scorers-56",
             )

@@ -73,7 +73,7 @@ def _token(host: str, name: str) -> str:
     if not token:
         raise EvalkitError(
             f"The environment variable {name} is not set; expected the key for callers.",
-            f"export {name}=…",
+            f"Set it: `export {name}=…`.",
             code="serve-2",
         )
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:

@@ -146,8 +146,10 @@ def matching_files(pattern: str) -> list[Path]:
         matches = _sorted(map(Path, glob.glob(name))) if is_glob else [Path(name)]
         if not matches or not all(path.is_file() for path in matches):
             raise EvalkitError(
-                f"There is no file {name}.",
-                f"{pattern} stands for {len(named)} files.",
+                f"There is no file {name}, which is one of {pattern}."
+                if len(named) > 1
+                else f"There is no file that matches {pattern}.",
+                "Check the path.",
                 code="sources-7",
             )
         found += matches
@@ -168,7 +170,7 @@ def _expanded(pattern: str) -> Iterator[str]:
             if last - first >= 1_000_000:
                 raise EvalkitError(
                     f"The pattern {pattern} stands for {last - first + 1} files.",
-                    "Expected fewer than a million.",
+                    "Give a pattern of fewer than a million files.",
                     code="sources-8",
                 )
             parts.append([str(number).zfill(len(counted[1])) for number in range(first, last + 1)])

@@ -57,7 +57,7 @@ def zip_source(path: Path) -> ImageSource:
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise EvalkitError(
             f"The zip file {path} cannot be read: {error}.",
-            "It is damaged, or not a zip file.",
+            "It is damaged, or not a zip file: download or create it again.",
             code="sources-9",
         ) from error
     check_zip_methods(path, archive)
@@ -170,7 +170,7 @@ def _stream(path: Path, prefix: str, left: dict[str, str]) -> Iterator[_Content]
         if member.info.size > MEMBER_LIMIT:
             raise EvalkitError(
                 f"{path} contains {member.info.name!r}, which {_too_large(member.info.size)}.",
-                "Expected images.",
+                "Create it again with images only.",
                 code="sources-11",
             )
         yield _Content(member.info.name, member.read())
@@ -287,12 +287,12 @@ class _Capped(io.RawIOBase):
 
 def _too_large(size: int, limit: int = 0) -> str:
     limit = limit or MEMBER_LIMIT
-    return f"is {size / 2**20:.0f} MiB unpacked, more than {limit >> 20}"
+    return f"is {size / 2**20:.0f} MiB unpacked, more than {limit >> 20} MiB"
 
 
 def _damaged(path: Path, error: Exception) -> EvalkitError:
     return EvalkitError(
         f"The tar file {path} cannot be read: {error}.",
-        "It is damaged, or not a tar file.",
+        "It is damaged, or not a tar file: download or create it again.",
         code="sources-14",
     )

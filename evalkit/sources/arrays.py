@@ -137,7 +137,7 @@ def _member(path: Path) -> tuple[str, ArrayHeader]:
     except _DAMAGE as error:
         raise EvalkitError(
             f"The file {path} cannot be read: {error}.",
-            "Expected a complete .npz of numpy.",
+            "Save it again as a complete .npz of numpy.",
             code="sources-16",
         ) from error
     if "arr_0.npy" in headers:
@@ -163,7 +163,7 @@ def _npy_header(path: Path) -> ArrayHeader:
     except _DAMAGE as error:
         raise EvalkitError(
             f"The file {path} cannot be read: {error}.",
-            "Expected an .npy file of numpy.",
+            "Save it again as an .npy file of numpy.",
             code="sources-18",
         ) from error
 

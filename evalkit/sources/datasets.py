@@ -176,7 +176,7 @@ def _column(schema: Any, path: Path) -> str:
     what = "several image columns" if found else "no image column"
     raise EvalkitError(
         f"The dataset file {path} has {what} ({columns}).",
-        "Expected one image column, or one with the name image.",
+        "Name the column with the images `image`.",
         code="sources-32",
     )
 
@@ -197,6 +197,6 @@ def _pyarrow(module: str) -> Any:
 def _damaged(path: Path, error: Exception) -> EvalkitError:
     return EvalkitError(
         f"The dataset file {path} cannot be read: {error}.",
-        "It is damaged, or has another format.",
+        "It is damaged, or has another format: download or save it again.",
         code="sources-34",
     )

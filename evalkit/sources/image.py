@@ -111,7 +111,7 @@ def check_unpacked(place: object, unpacked: int, packed: int) -> None:
         raise EvalkitError(
             f"{place} unpacks to {unpacked / 2**30:.3g} GiB, over {_RATIO} times its size; expected"
             " images or numbers, which cannot be compressed that far.",
-            "It is damaged, or made to exhaust the memory.",
+            "Do not use it: it is damaged, or made to exhaust the memory.",
             code="sources-37",
         )
 
@@ -123,7 +123,7 @@ def check_zip_methods(place: object, archive: zipfile.ZipFile) -> None:
             raise EvalkitError(
                 f"{place} is compressed with method {item.compress_type} of zip; expected deflate"
                 " or none.",
-                "Create it again with the usual method.",
+                "Create it again with one of these methods.",
                 code="sources-38",
             )
 

@@ -122,7 +122,7 @@ def _check_counts(**counts: int | None) -> None:
     if scenes is not None and scenes > MOST_SCENES:
         raise EvalkitError(
             f"scenes is {scenes}, expected at most {MOST_SCENES}.",
-            "The scenes of the next seed follow them.",
+            "Use fewer: those beyond this number are the scenes of the next seed.",
             code="training-2",
         )
 

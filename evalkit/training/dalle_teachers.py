@@ -60,13 +60,14 @@ def load_teachers(
             raise EvalkitError(
                 f"The teacher {path} learned from a guided teacher itself, "
                 "so it cannot be guided again.",
-                "Train one without: `evalkit train dalle`; or set dalle.guided=1.",
+                "Train a teacher that needs guidance (`evalkit train dalle`), or set"
+                " dalle.guided=1.",
                 code="training-26",
             )
     if guided == 1 and len(needed) > 1:
         raise EvalkitError(
             f"The teachers need different guidance: {', '.join(map(str, sorted(needed)))}.",
-            "Name teachers of one kind, or fewer.",
+            "Name teachers that need the same guidance.",
             code="training-27",
         )
     networks = [teacher.eval().to(device) for teacher, _ in loaded]

@@ -138,7 +138,7 @@ MISTAKES = {
         (*RUN, "--set", "noise.size=big"),
         "noise.size is 'big'; expected a whole number",
     ),
-    "malformed option": ((*RUN, "--set", "size"), "expected MODEL.OPTION=VALUE"),
+    "malformed option": ((*RUN, "--set", "size"), "of the form MODEL.OPTION=VALUE"),
     "option of another model": ((*RUN, "--set", "nois.size=3"), "Did you mean 'noise'?"),
     "unknown metric": ((*RUN, "--metrics", "fdi"), "Did you mean 'fid'?"),
     "unknown encoder": ((*RUN, "--encoders", "pixel"), "Did you mean 'pixels'?"),

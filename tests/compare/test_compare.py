@@ -408,7 +408,7 @@ WRONG: list[tuple[list[str], dict[str, Any], str]] = [
     (["a", "b"], {"out": "a"}, "cannot be written to a: "),
     (["a", "b"], {"out": "b/inside"}, "cannot be written to b/inside: "),
     (["a", "b"], {"out": "."}, "cannot be written to .: "),
-    (["a", "b"], {"out": "full"}, "full is not empty and is no comparison: it holds mine"),
+    (["a", "b"], {"out": "full"}, "full is not empty and is not a comparison: it holds mine"),
     (["a", "b"], {"out": "file"}, "file is a file; expected a folder"),
 ]
 

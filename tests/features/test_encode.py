@@ -171,7 +171,7 @@ class Refusing(CountingEncoder):
     ("fault", "sentence"),
     [
         ("prepare fails", "failed: ZeroDivisionError: division by zero"),
-        ("prepare", "returned a int from prepare; expected a tensor"),
+        ("prepare", "returned an int from prepare; expected a tensor"),
         ("call fails", "failed: AttributeError: 'Tensor' object has no attribute"),
         ("tensor", "returned a Tensor; expected a dict of features"),
         ("flat", r"returned 'pool' features of shape \[3\] for 3 images"),

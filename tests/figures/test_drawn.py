@@ -85,7 +85,7 @@ def test_only_named_metrics_and_models_are_drawn() -> None:
     figure = of.metric_dots(metric_rows(THREE), metrics=["kid"], models=["c", "a"])
     [axes] = figure.axes
     assert [place for _, place in markers(axes)] == [1, 0]  # a is below c
-    with pytest.raises(EvalkitError, match="only fid, kid, clip_score"):
+    with pytest.raises(EvalkitError, match="only of fid, kid, clip_score"):
         of.metric_dots(metric_rows(THREE), metrics=["vendi"])
 
 
@@ -250,7 +250,7 @@ def test_the_line_in_one_over_n_ends_at_its_value_at_infinity() -> None:
 
 def test_fid_by_count_of_a_frame_with_many_metrics_needs_several_counts_of_fid() -> None:
     whole = [row for row in metric_rows(THREE) if not row["group"]]
-    with pytest.raises(EvalkitError, match=r"a has one number of images \(40\).*fid_by_count.csv"):
+    with pytest.raises(EvalkitError, match=r"at one number of images \(40\).*fid_by_count.csv"):
         of.fid_by_count(whole)
     with pytest.raises(EvalkitError, match="no metric 'fid', only kid"):
         of.fid_by_count([row for row in whole if row["metric"] == "kid"])

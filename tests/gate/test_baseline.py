@@ -53,7 +53,7 @@ def test_a_regressed_model_does_not_without_force(base: Path, runs: Runs) -> Non
     forced = CliRunner().invoke(app, [*arguments, "new prompts", "--force"])
     assert forced.exit_code == 0, forced.stderr
     assert "is worse than" in forced.stderr
-    assert "taken all the same (--force)" in forced.stderr
+    assert "taken anyway (--force)" in forced.stderr
     assert [entry["forced"] for entry in history(base)] == [False, True]
     assert evalkit.gate(runs("shuffled"), baseline=base).exit_code == 0
 
@@ -71,16 +71,16 @@ def test_force_takes_what_is_worse_or_open_and_no_wrong_input(
         evalkit.baseline_update(runs("blurred"), **wrong)
     assert error.value.exit_code == 3
     assert error.value.message.startswith("The baseline stays as it is: No regression of ")
-    assert "To take the model all the same: `" in error.value.hint
+    assert "To take the model anyway: `" in error.value.hint
     assert base.read_bytes() == before
     made = evalkit.baseline_update(runs("blurred"), **wrong, force=True)
     assert made == base
     assert [entry["forced"] for entry in history(base)] == [False, True]
     assert "ein B\u00e4r" in base.read_text()
-    with pytest.raises(EvalkitError, match="is no name of a baseline; expected one that ends"):
+    with pytest.raises(EvalkitError, match="is not the name of a baseline; expected one that ends"):
         evalkit.baseline_save(runs("none"), out=tmp_path / "base.txt", reason="x")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(EvalkitError, match="is no name of a baseline"):
+    with pytest.raises(EvalkitError, match="is not the name of a baseline"):
         evalkit.baseline_save(runs("none"), out=tmp_path / "folder.json", reason="x")
 
 
@@ -113,7 +113,7 @@ def test_an_update_drops_no_metric_in_silence(base: Path, copy: Runs) -> None:
     arguments = ["baseline", "update", str(new), "--baseline", str(base), "--reason", "less"]
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 3, refused.stderr
-    assert "has no value of clip_score, which it has." in refused.stderr
+    assert "has no value of clip_score, which the baseline has." in refused.stderr
     assert base.read_bytes() == before
     forced = CliRunner().invoke(app, [*arguments, "--force"])
     assert forced.exit_code == 0, forced.stderr

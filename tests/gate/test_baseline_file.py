@@ -148,7 +148,11 @@ def test_a_set_has_a_value_without_each_group_of_equal_texts(count: int, tmp_pat
         ({"schema": 3}, "has the schema 3; expected 2", "Use the version of evalkit that wrote it"),
         ({"schema": 0}, "has the schema 0; expected 2", "--out {here}/new.json --reason 'new fo"),
         ({"schema": "2"}, "has the schema '2'; expected 2", "Use the version of evalkit that"),
-        ({"kind": "other"}, "is no baseline of evalkit", "Write one with `evalkit baseline save`"),
+        (
+            {"kind": "other"},
+            "is not a baseline of evalkit",
+            "Write one with `evalkit baseline",
+        ),
         ({"history": []}, "has no history", "Save it again"),
         ({"history": {}}, "has no history", "Save it again"),
         ({"history": [{}, 3]}, "has no history", "Save it again"),

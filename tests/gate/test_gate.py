@@ -145,7 +145,7 @@ def test_a_baseline_is_read_from_a_git_revision(
     ("change", "message"),
     [
         (lambda text: text.replace('"value": ', '"value": 1', 1), "was edited"),
-        (lambda text: "{}", "is no baseline"),
+        (lambda text: "{}", "is not a baseline"),
         (lambda text: text[:100], "is not JSON"),
         (lambda text: text.replace('"schema": 2', '"schema": 0', 1), "has the schema 0"),
         (lambda text: text.replace('"value": 0.0', '"value": NaN', 1), "value NaN, which is not"),

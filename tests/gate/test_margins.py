@@ -114,7 +114,11 @@ def test_a_comparison_needs_a_metric_of_images() -> None:
         (["recall"], "The gated metric 'recall' is not measured for run:m"),
         (["other@human"], "The gated metric 'other@human' is not measured for run:m"),
         (["cmmd@"], "The gated metric 'cmmd@' is not measured for run:m"),
-        (["cmmd@x"], "The gated metric 'cmmd@x' names raters after the @, and cmmd is not rated"),
+        (
+            ["cmmd@x"],
+            "The gated metric 'cmmd@x' names raters after the @, but cmmd is not a metric of"
+            " raters",
+        ),
     ],
 )
 def test_a_metric_that_one_of_the_two_lacks_is_named(names: list[str], message: str) -> None:
@@ -155,7 +159,7 @@ def test_a_snapshot_measures_what_is_named_without_its_raters() -> None:
     assert measured_names(GateConfig(), []) is None
 
 
-WIDE = "The margin that the gate gives m allows every change: it has values from "
+WIDE = "The margin that the gate gives m allows every change: the metric has values from "
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,6 @@ def test_a_value_that_both_lack_is_not_gated_and_one_that_one_lacks_stays(
 
 
 def test_an_at_sign_is_for_ratings_only(runs: Runs) -> None:
-    with pytest.raises(EvalkitError, match="names raters after the @, and fid is not rated") as one:
+    with pytest.raises(EvalkitError, match="names raters after the @, but fid is not") as one:
         evalkit.gate(runs("none"), baseline=runs("none"), metrics="fid@mini-inception")
     assert "Write `fid`; it is measured with mini-inception." in one.value.hint

@@ -89,7 +89,7 @@ def test_each_request_and_each_image_of_a_model_has_its_values(two: Path) -> Non
 
 
 def test_a_run_of_two_models_is_gated_by_label(two: Path) -> None:
-    with pytest.raises(EvalkitError, match="has 2 models; a gate is about one of them") as error:
+    with pytest.raises(EvalkitError, match="has 2 models; a gate tests one of them") as error:
         evalkit.gate(two, baseline=f"{two}:one")
     assert error.value.hint == f"Name it: `{two}:one` or `{two}:other`."
     made = evalkit.gate(f"{two}:one", baseline=f"{two}:other", allow_mismatch="image_size")

@@ -261,7 +261,7 @@ def test_refusals_are_final_and_transient_failures_are_retried(
     [
         ("fails", "failed on prompts 00004 to 00004: RuntimeError: CUDA out of memory"),
         ("says", "My own sentence."),
-        ("few", "returned 1 results on prompts 00000 to 00001; expected 2"),
+        ("few", "returned 1 result on prompts 00000 to 00001; expected 2"),
         ("gray", "an image in mode L"),
         ("none", "returned None on prompts 00000 to 00001; expected a list of 2 images"),
         ("floats", r"returned an array of float64 \[8, 8, 3\]"),

@@ -23,8 +23,8 @@ def test_one_process_for_each_shard(tmp_path: Path) -> None:
     with held(out / ".images.1-of-2.lock"):
         for shard, said in (
             ("1/2", r"making the images of .*run \(shard 1/2\)\."),
-            ("0/3", r"\(shard 1/2\); expected none beside shard 0/3\."),
-            ("0/1", r"\(shard 1/2\); expected none beside the whole run\."),
+            ("0/3", r"\(shard 1/2\), which excludes shard 0/3\."),
+            ("0/1", r"\(shard 1/2\), which excludes the whole run\."),
         ):
             with pytest.raises(EvalkitError, match=said):
                 evalkit.generate("noise", PROMPTS, out=out, shard=shard)

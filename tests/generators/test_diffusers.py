@@ -346,7 +346,7 @@ def test_without_the_library_the_error_says_what_to_install(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "diffusers" else name
     )
-    bad(Path("x"), "needs diffusers", "pip install '.[diffusers]'")
+    bad(Path("x"), "not installed: diffusers", "pip install '.[diffusers]'")
 
 
 def test_dtypes_of_families(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,7 +347,7 @@ def test_every_prompt_is_found_in_the_name_of_its_download(texts: list[str], use
 
 def test_a_folder_without_matches_and_a_folder_without_images(tmp_path: Path) -> None:
     fill(tmp_path / "pics", "x.png", "y.png")
-    with pytest.raises(EvalkitError, match="None of the 2 images") as error:
+    with pytest.raises(EvalkitError, match="found 2 images") as error:
         matched(tmp_path / "pics", requests("a", "b"))
     assert "match=order" in error.value.hint
     assert matched(tmp_path / "pics", requests("a", "b"), match="order") == ["x.png", "y.png"]
@@ -361,7 +361,7 @@ def test_a_folder_without_matches_and_a_folder_without_images(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["x.png", "y.png"], "my label: None of the"), (["1.png"], "my label (FOLDER): The file")],
+    [(["x.png", "y.png"], "my label: No image in"), (["1.png"], "my label (FOLDER): The file")],
 )
 def test_images_that_cannot_be_paired_are_named_by_model_and_folder(
     names: list[str], message: str, tmp_path: Path

@@ -201,7 +201,7 @@ def test_mistakes_before_the_first_request(tmp_path, monkeypatch):
         ({"template": "bfl", "size": "big"}, "size is 'big'"),
         ({"template": "bfl", "alpha": "pink"}, "alpha is 'pink'"),
         ({"template": "bfl", "extra": "{"}, "extra is not JSON"),
-        ({"template": "bfl", "extra": "3"}, "extra is a int; expected a JSON object"),
+        ({"template": "bfl", "extra": "3"}, "extra is an int; expected a JSON object"),
         ({"template": "bfl", "price": -1.0}, "price is -1"),
         ({"template": "bfl", "base_url": "http://192.168.1.5"}, "unencrypted"),
         (

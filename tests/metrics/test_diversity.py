@@ -31,7 +31,7 @@ def test_lpips_diversity_of_prompts_with_one_image_is_refused():
     single = torch.full((1, 1), float("nan"))
     with pytest.raises(EvalkitError, match="no prompt has two images"):
         diversity.lpips_diversity(fake=single.repeat(3, 1))
-    with pytest.raises(EvalkitError, match="1 of 4 images are the only one of their prompt"):
+    with pytest.raises(EvalkitError, match="1 of 4 images is the only one of its prompt"):
         diversity.lpips_diversity(fake=torch.cat([known, single]))
     with pytest.raises(EvalkitError, match="expected one number per image"):
         diversity.lpips_diversity(fake=torch.zeros(3, 2))

@@ -107,7 +107,7 @@ def test_a_guarded_cell_is_safe_and_keeps_its_text(text: str) -> None:
     ("options", "message"),
     [
         ({"format": "xlsx"}, "expected csv or json"),
-        ({"format": "json", "spreadsheet": True}, "JSON is not opened as a spreadsheet"),
+        ({"format": "json", "spreadsheet": True}, "a spreadsheet opens csv only"),
     ],
 )
 def test_wrong_options(run: Run, tmp_path: Path, options: dict, message: str) -> None:

@@ -133,7 +133,7 @@ def test_all_problems_at_once_the_first_ones_in_the_terminal(run: Run, tmp_path:
     assert lines[0].startswith("votes.csv, line 2, model: 'unknown': no model of the run")
     assert lines[19].startswith("votes.csv, line 21, model")
     assert lines[20] == "and 10 more"
-    assert lines[21].startswith("error: 30 values of 60 rows cannot be imported, and nothing was")
+    assert lines[21].startswith("error: 30 values of 60 rows cannot be imported, so nothing was")
     assert lines[22].startswith("hint: Correct them")
     assert len(rejected(run)) == 30
 

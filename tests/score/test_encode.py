@@ -109,8 +109,8 @@ def test_one_process_for_each_shard(made: Path, tmp_path: Path) -> None:
     with held(run / ".encoding.0-of-2.lock"):
         for shard, said in (
             ("0/2", r"encoding the images of .*run \(shard 0/2\)\."),
-            ("1/3", r"\(shard 0/2\); expected none beside shard 1/3\."),
-            ("0/1", r"\(shard 0/2\); expected none beside the whole run\."),
+            ("1/3", r"\(shard 0/2\), which excludes shard 1/3\."),
+            ("0/1", r"\(shard 0/2\), which excludes the whole run\."),
         ):
             with pytest.raises(EvalkitError, match=said):
                 encode(run, shard)

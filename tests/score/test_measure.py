@@ -84,7 +84,9 @@ def test_a_metric_with_an_unknown_request_is_refused():
     def wrong(*, fake: Tensor, captions: list[str]) -> Tensor:
         return fake[0, 0] * len(captions)
 
-    with pytest.raises(EvalkitError, match=r"'mine' requests fake, captions; expected fake, real"):
+    with pytest.raises(
+        EvalkitError, match=r"'mine' requests fake, captions; expected some of fake"
+    ):
         measure(metric(wrong), evidence(FAKE))
 
 
@@ -185,8 +187,8 @@ class Exits:
         (lambda *, fake: fake[:0, 0], r"'mine' returned a tensor of shape \(0,\)"),
         (lambda *, fake: True, "'mine' returned a bool; expected a tensor of real numbers"),
         (lambda *, fake: torch.tensor(True), "'mine' returned a Tensor; expected"),
-        (lambda *, fake: 10**400, "'mine' returned a int; expected"),
-        (lambda *, fake: None, "'mine' returned a NoneType; expected"),
+        (lambda *, fake: 10**400, "'mine' returned an int; expected"),
+        (lambda *, fake: None, "'mine' returned None; expected"),
         (lambda *, fake: torch.tensor(0.0, device="meta"), "'mine' failed: NotImplementedError"),
         (lambda *, fake: Exits(), "'mine' failed: SystemExit: 0"),
         (lambda *, fake: torch.nested.nested_tensor([fake[0]]), "'mine' returned a Tensor; exp"),
@@ -270,7 +272,7 @@ def test_wrong_fields_are_found_when_the_metric_is_made(fields: dict[str, Any], 
     ("field", "function", "message"),
     [
         ("describe", lambda: "x", "'mine' failed in describe: TypeError"),
-        ("describe", lambda *, fake, real: 5, "returned a int from describe; expected a text"),
+        ("describe", lambda *, fake, real: 5, "returned an int from describe; expected a text"),
         ("approximation", lambda *, fake, dimension: 1 / 0, "failed in approximation: ZeroDiv"),
         ("leave_out", lambda *, fake, groups: fake[:3, 0], "of shape (3,) from leave_out"),
         ("leave_out", lambda *, fake, groups: 1 / 0, "failed in leave_out: ZeroDivisionError"),

@@ -212,7 +212,7 @@ def test_the_report_says_which_change_made_a_model_worse(tmp_path: Path) -> None
 
 
 def test_an_unknown_kind_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match="no kind of variants 'typo'") as error:
+    with pytest.raises(EvalkitError, match="no kind of prompt variants 'typo'") as error:
         evalkit.generate(["noise"], PROMPTS, out=tmp_path / "run", perturb="typo")
     assert error.value.hint == "Did you mean 'typos'?"
     assert not (tmp_path / "run").exists()

@@ -355,7 +355,7 @@ def test_options_of_what_is_no_scorer_are_said(
     toml.write_text(
         f'models = ["noise"]\nprompts = ["x"]\nmetrics = ["{COLOUR}"]\n[scorer.colour]\nx = 1\n'
     )
-    with pytest.raises(EvalkitError, match="has options of 'colour', which is no scorer"):
+    with pytest.raises(EvalkitError, match="has options of 'colour', which is not a scorer"):
         evalkit.run(config=toml, out=tmp_path / "out")
     with pytest.raises(EvalkitError, match="the label of a model and a scorer"):
         evalkit.run(

@@ -127,8 +127,11 @@ def test_all_does_not_ask_for_a_classifier() -> None:
             "classifier:{model}/absent:dog",
             "no folder .* with an image classification model",
         ),
-        ("classifier:absent/model:dog", "'absent/model' is not in the hub's cache, and nothing is"),
-        ("classifier:dog", "expected MODEL:LABEL"),
+        (
+            "classifier:absent/model:dog",
+            "'absent/model' is not in the hub's cache, and evalkit",
+        ),
+        ("classifier:dog", "of the form MODEL:LABEL"),
         ("text_accuracy:dog", "takes no argument"),
     ],
     ids=["label", "folder", "cache", "form", "other"],

@@ -181,6 +181,6 @@ def test_missing_weights_are_one_sentence_in_the_row(
     )
     assert row_of(rows, "geneval").note == (
         "not measured: The model 'google/owlv2-base-patch16-ensemble' is not in the hub's cache,"
-        " and nothing is downloaded. Fetch it once with"
+        " and evalkit does not download it. Fetch it once with"
         " `hf download google/owlv2-base-patch16-ensemble`"
     )

@@ -153,7 +153,7 @@ def test_a_mask2former_of_other_classes_is_refused(mask2former: Path, tmp_path: 
     config = json.loads((tmp_path / "config.json").read_text())
     config["id2label"].pop("79")
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(EvalkitError, match="knows 79 classes; expected the 80 objects of COCO"):
+    with pytest.raises(EvalkitError, match="has 79 classes; expected the 80 objects of COCO"):
         Mask2Former(str(tmp_path), "cpu")
 
 

@@ -164,13 +164,13 @@ def test_names_that_no_image_can_have(name: str, tmp_path: Path) -> None:
 
 def test_images_that_are_not_there(folder: Path) -> None:
     scorer = GenEvalResults(file=str(folder / "results.jsonl"))
-    with pytest.raises(EvalkitError, match=r"None of the images .* is there") as caught:
+    with pytest.raises(EvalkitError, match=r"None of the images .* was found") as caught:
         list(scorer([image_of(0, 0)], [LISTED[0].text]))
     assert "geneval_results.images=FOLDER" in caught.value.hint
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no correct": ({"correct": "yes"}, "Line 1 of .* is no result: it needs filename, prompt"),
+    "no correct": ({"correct": "yes"}, "Line 1 of .* is not a result: expected filename, prompt"),
     "tag": ({"tag": "colors", "metadata": None}, "was evaluated for colors; its prompt asks for"),
     "metadata": (
         {"metadata": json.dumps({"tag": "single_object", "include": [], "prompt": "x"})},
@@ -221,8 +221,8 @@ def test_a_mismatch_in_a_run_loses_no_other_result(folder: Path, tmp_path: Path)
             "images": str(folder / "images"),
         }
     }
-    with pytest.warns(FailedMetricWarning, match="there with the prompt"):
+    with pytest.warns(FailedMetricWarning, match="which has the prompt"):
         found = evalkit.score(run.path, metrics="geneval_results", only=True, options=options)
     row = row_of(found, "geneval_results")
     assert row.value is None
-    assert "there with the prompt" in row.note
+    assert "which has the prompt" in row.note

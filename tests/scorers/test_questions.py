@@ -295,7 +295,7 @@ def test_any_table_is_questions_or_one_error(tmp_path: Path, rows: Any, kind: st
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(EvalkitError, match=r"is no \.csv, .* file"):
+    with pytest.raises(EvalkitError, match=r"is not a \.csv, .* file"):
         Questions(_file(tmp_path, "q.txt", "a dog\n"))
     for name, text in (("q.jsonl", "\n"), ("q.csv", ""), ("q.json", "{"), ("r.csv", "text\n")):
         with pytest.raises(EvalkitError) as found:

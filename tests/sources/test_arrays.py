@@ -153,5 +153,5 @@ def test_the_reason_of_a_damaged_header_is_one_of_evalkit(tmp_path: Path) -> Non
     for header in (b"print(1)", b"{" + b" " * 60_000):
         data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
         (tmp_path / "a.npy").write_bytes(data)
-        with pytest.raises(EvalkitError, match=r"cannot be read: its header is damaged\. Exp"):
+        with pytest.raises(EvalkitError, match=r"cannot be read: its header is damaged\. Save"):
             open_source(tmp_path / "a.npy")

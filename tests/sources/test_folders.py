@@ -61,7 +61,7 @@ def test_links(tmp_path: Path) -> None:
     images, left = named(folder)
     assert images == ["0.png", "1.png", "linked/0.png"]
     assert left == {"gone": "a broken link", "loop": "a link to another folder of the set"}
-    with pytest.raises(EvalkitError, match=r"1 of 3 images are invalid .*is a broken link to"):
+    with pytest.raises(EvalkitError, match=r"1 of 3 images is invalid .*is a broken link to"):
         score(folder, encoders="pixels", metrics=["duplicates"])
 
 

@@ -160,7 +160,7 @@ def test_invalid_arguments_are_refused(
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
-    message = "A batch of 16 cannot be divided among 1 processes in 3 parts"
+    message = "A batch of 16 cannot be divided among 1 process in 3 parts"
     with pytest.raises(EvalkitError, match=message):
         small_dalle(settings(tmp_path, "dalle", 1, accumulate=3), DalleOptions(depth=1), judge=None)
 

@@ -19,6 +19,7 @@ from evalkit.gate.selftest.generate import guidance_of
 from evalkit.gate.selftest.pool import read_pool
 from evalkit.gate.selftest.sides import Pool, Split, sides, split
 from evalkit.gate.snapshot import Snapshot, take
+from evalkit.hints import plural
 from evalkit.run_folder import Run
 from evalkit.specs import split_run
 from evalkit.statistics.intervals import LEAST_GROUPS, wilson
@@ -89,7 +90,7 @@ def prepare(
         if generate:
             raise EvalkitError(
                 f"The images of {whole.name} cannot be made with half the guidance: {guidance}.",
-                "Prepared without `--generate`.",
+                "Test without `--generate`.",
                 code="gate-45",
             )
         not_tested["half the guidance"] = guidance
@@ -99,8 +100,8 @@ def prepare(
     if pool.most < LEAST_GROUPS:
         least = LEAST_GROUPS * (1 if pool.pairing == "samples" else 2)
         raise EvalkitError(
-            f"{whole.name} has {len(pool.units)} prompts; a selftest needs at least {least}, and"
-            " says little below 100.",
+            f"{whole.name} has {plural(len(pool.units), 'prompt')}; a selftest needs at least"
+            f" {least}, and shows little below 100.",
             "Generate images of more prompts.",
             code="gate-46",
         )

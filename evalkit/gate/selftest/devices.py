@@ -114,9 +114,9 @@ def _require_one_model(a: Snapshot, b: Snapshot, first: Run, second: Run) -> Non
     marks = [str(note.get("fingerprint", "")) for note in (one, other)]
     if all(marks) and marks[0] != marks[1]:
         raise EvalkitError(
-            f"{a.name} and {b.name} are of two models: weights or code of {marks[0]:.30} and"
-            f" {marks[1]:.30}.",
-            "Give two runs of one model, of which only the device differs.",
+            f"{a.name} and {b.name} are of different models: the weights or code are {marks[0]:.30}"
+            f" and {marks[1]:.30}.",
+            "Give two runs of one model that differ in the device only.",
             NOT_COMPARABLE,
             code="gate-48",
         )

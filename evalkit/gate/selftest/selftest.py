@@ -143,7 +143,7 @@ def gate_selftest(
     if not isinstance(splits, int) or splits < FEWEST_SPLITS:
         raise EvalkitError(
             f"splits is {splits!r}; expected a whole number of at least {FEWEST_SPLITS}.",
-            "With 200 splits a rate of 5% has an interval of about 3% to 9%.",
+            "Use 200, for example: a rate of 5% then has an interval of about 3% to 9%.",
             code="gate-52",
         )
     text = run_text(candidate, "candidate")

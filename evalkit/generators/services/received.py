@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 from PIL.Image import Image
 
 from evalkit.core import EvalkitError, Status
+from evalkit.hints import a_type
 from evalkit.images import Alpha, decode
 from evalkit.remote.addresses import Forbidden, Origin, Unresolved, allowed, parse
 from evalkit.remote.transport import MEBIBYTE, Failed, Limits, Reply, exchange
@@ -71,7 +72,7 @@ def checked_image(content: bytes, alpha: Alpha) -> tuple[Image, str]:
 def from_base64(text: object, alpha: Alpha) -> tuple[Image, str]:
     """The image in base64 text or in a base64 data URL. Raises Unusable("malformed")."""
     if not isinstance(text, str):
-        raise Unusable("malformed", f"the image is a {type(text).__name__}; expected base64 text")
+        raise Unusable("malformed", f"the image is {a_type(text)}; expected base64 text")
     if text.startswith("data:"):
         head, _, text = text.partition(",")
         if not head.endswith(";base64"):
@@ -92,7 +93,7 @@ def from_url(url: object, hosts: AllowedHosts, alpha: Alpha) -> tuple[Image, str
     where the image was made but cannot be fetched.
     """
     if not isinstance(url, str):
-        raise Unusable("malformed", f"the image URL is a {type(url).__name__}; expected a string")
+        raise Unusable("malformed", f"the image URL is {a_type(url)}; expected a string")
     if url.startswith("data:"):
         return from_base64(url, alpha)
     return checked_image(_fetch(url, hosts), alpha)

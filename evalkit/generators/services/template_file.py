@@ -18,7 +18,7 @@ from evalkit.files import parse_toml, read_utf8
 from evalkit.generators.services.json_paths import EXPECTED, JsonPath, as_text, parse_path
 from evalkit.generators.services.template import Header, Poll, Rule, Template
 from evalkit.generators.services.template_request import NAMES, PLACEHOLDER
-from evalkit.hints import did_you_mean
+from evalkit.hints import a_type, did_you_mean
 from evalkit.remote.addresses import check_patterns
 
 _SECRET_NAMES = re.compile(r"authorization|key|token|secret|password|cookie", re.IGNORECASE)
@@ -223,7 +223,7 @@ class _Checker:
                 self.fail(place, "has no env", _ENV_EXAMPLE)
             return Header(name, self.header_text(value.get("prefix", ""), place), value["env"])
         if not isinstance(value, str):
-            self.fail(place, f"is a {type(value).__name__}", f"a string or {_ENV_EXAMPLE}")
+            self.fail(place, f"is {a_type(value)}", f"a string or {_ENV_EXAMPLE}")
         if _SECRET_NAMES.search(name):
             self.fail(place, "is a string", f"the key from the environment: {_ENV_EXAMPLE}")
         return Header(name, self.header_text(value, place))
@@ -248,7 +248,7 @@ class _Checker:
                     self.fail(place, f"contains {{{found}}}", known)
         elif not isinstance(value, bool | int | float):
             expected = "strings, numbers, true, false, lists and tables"
-            self.fail(place, f"is a {type(value).__name__}", expected)
+            self.fail(place, f"is {a_type(value)}", expected)
 
     def hosts(self, values: Mapping[str, Any], key: str) -> tuple[str, ...]:
         given = values.get(key, [])

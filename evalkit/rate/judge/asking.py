@@ -166,10 +166,10 @@ class Judging:
         if other is None:
             return None
         return EvalkitError(
-            f"{self.chat.place} answers as {other} now, and as {known} before: this is another"
-            " judge.",
-            "Its answers are kept and are no votes. Judge again under another name,"
-            " `--study NAME`, or let all of them vote: `--snapshots any`.",
+            f"{self.chat.place} answers as {other} now, and answered as {known} before: this is"
+            " another judge.",
+            "Its answers are kept, but are not counted as votes. Judge again under another name,"
+            " `--study NAME`, or count all of them: `--snapshots any`.",
             3,
             code="rate-13",
         )

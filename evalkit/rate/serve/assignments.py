@@ -45,7 +45,7 @@ def read_assignments(run: Run, study: str) -> dict[str, Assignment]:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise EvalkitError(
             f"{path} is damaged, or was written by another version of evalkit.",
-            "Restore the file: it holds which rater is asked what.",
+            "Restore the file: it states which items each rater is asked about.",
             code="rate-33",
         ) from error
     return found

@@ -124,7 +124,9 @@ def _toml(values: Mapping[str, Any], source: str) -> str:
         return tomli_w.dumps(values)
     except TypeError as error:
         raise EvalkitError(
-            f"{source} cannot be written as TOML: {error}.", code="rate-38"
+            f"{source} cannot be written as TOML: {error}.",
+            "See docs/ratings/files.md for an example.",
+            code="rate-38",
         ) from error
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from evalkit.core import EvalkitError
+from evalkit.hints import plural
 from evalkit.ratings.rating import KNOWN_BAD, Check, pair, parts, single
 from evalkit.ratings.study import Study
 
@@ -74,8 +75,8 @@ def items_per_rater(study: Study) -> int:
     for name, checks in (("repeat", study.repeat_items), ("attention", study.attention_items)):
         if checks > count // 4:
             raise EvalkitError(
-                f"The study {study.study!r} has {name}_items = {checks} and {count} items per "
-                f"rater; expected at most a quarter of them, {count // 4}.",
+                f"The study {study.study!r} has {name}_items = {checks} and {plural(count, 'item')}"
+                f" per rater; expected at most a quarter of them, {count // 4}.",
                 "Choose fewer checks, or more items.",
                 code="rate-40",
             )

@@ -35,7 +35,7 @@ class Pool:
                 raise EvalkitError(f"The runs have no model {model!r}.", hint, code="rate-41")
             if model in (TIE, BOTH_BAD, CANNOT_TELL, KNOWN_BAD):
                 raise EvalkitError(
-                    f"The model {model!r} has the name of an answer.",
+                    f"The model {model!r} has the name of an answer, which is reserved.",
                     "Give the model another label: `evalkit run --models LABEL=…`.",
                     code="rate-42",
                 )

@@ -186,7 +186,7 @@ def _raters(names: str | Sequence[str]) -> list[str]:
     if len({name.lower() for name in ids}) < len(ids):  # file systems may ignore the case
         raise EvalkitError(
             f"raters is {', '.join(ids)}; expected each name once.",
-            "Upper case does not count.",
+            "Give names that differ in more than upper and lower case.",
             code="rate-54",
         )
     return ids

@@ -19,7 +19,7 @@ from evalkit.encoders.inputs import exact
 from evalkit.encoders.mini import PREPARATION, prepare
 from evalkit.files import read_utf8
 from evalkit.generators.pipeline_files import quiet
-from evalkit.hints import nearest
+from evalkit.hints import nearest, plural
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier
 from evalkit.models.mini_inception import GRID, detect, to_unit
 from evalkit.prompts.geneval import CLASSES, COLOURS, with_article
@@ -247,8 +247,9 @@ class Mask2Former(_Published):
         ends = labels.get("0"), labels.get(str(len(CLASSES) - 1))
         if len(labels) != len(CLASSES) or ends != (CLASSES[0], CLASSES[-1]):
             raise EvalkitError(
-                f"{self._model} knows {len(labels)} classes; expected the 80 objects of COCO.",
-                f"For example {self.default}.",
+                f"{self._model} has {plural(len(labels), 'class', 'classes')}; expected the 80"
+                " objects of COCO.",
+                f"Use a detector of these, such as {self.default}.",
                 code="scorers-8",
             )
 

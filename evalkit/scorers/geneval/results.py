@@ -77,8 +77,8 @@ class GenEvalResults:
             own = [one for one in found if one.prompt == prompt]
             if found and not own:
                 raise EvalkitError(
-                    f"An image of the prompt {prompt!r:.200} is {found[0].filename} in"
-                    f" {self._file}, there with the prompt {found[0].prompt!r:.200}.",
+                    f"An image of the prompt {prompt!r:.200} is {found[0].filename} of"
+                    f" {self._file}, which has the prompt {found[0].prompt!r:.200} for it.",
                     "Score the images with the prompts that they were made and evaluated for.",
                     code="scorers-11",
                 )
@@ -101,7 +101,7 @@ class GenEvalResults:
         there = [(one, place) for one, place in places if place is not None]
         if not there:
             raise EvalkitError(
-                f"None of the images that {self._file} names is there, such as"
+                f"None of the images that {self._file} names was found, such as"
                 f" {self._results[0].filename!r:.200}.",
                 "Give the folder that was evaluated: `--set geneval_results.images=FOLDER`.",
                 code="scorers-13",
@@ -140,7 +140,7 @@ def _read(text: str, file: str) -> list[_Result]:
         )
         if not good:
             raise EvalkitError(
-                f"{place} is no result: it needs {', '.join(_COLUMNS)}.",
+                f"{place} is not a result: expected {', '.join(_COLUMNS)}.",
                 _EXPECTED,
                 code="scorers-14",
             )

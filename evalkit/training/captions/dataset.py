@@ -19,6 +19,7 @@ from evalkit.escape import visible
 from evalkit.features import validation
 from evalkit.features.map_ahead import map_ahead
 from evalkit.features.validation import ImageFacts
+from evalkit.hints import plural
 from evalkit.images import InvalidImage, Unreadable, decode, raise_invalid_images, to_tensor
 from evalkit.sources import (
     NOT_AN_IMAGE,
@@ -97,7 +98,7 @@ class CaptionedDataset:
         """
         if not 1 <= held_out < len(self):
             raise EvalkitError(
-                f"{held_out} images are to be held out of {len(self)}; "
+                f"held_out is {held_out} of {plural(len(self), 'image')}; "
                 f"expected 1 to {len(self) - 1}.",
                 "Hold out fewer, or give more images.",
                 code="training-7",
@@ -185,18 +186,18 @@ def _left(
 def _check_pairs(
     place: Path | str, names: Sequence[str], chosen: Sequence[str], unmatched: Sequence[str]
 ) -> None:
-    images = _count(len(names), "image")
+    images = plural(len(names), "image")
     if not chosen and not unmatched:
         raise EvalkitError(f"{place} has {images} and no captions.", EXPECTED, code="training-11")
     if not chosen:
         raise EvalkitError(
-            f"{place} has captions of {_count(len(unmatched), 'name')} such as {unmatched[0]!r}, "
+            f"{place} has captions of {plural(len(unmatched), 'name')} such as {unmatched[0]!r}, "
             f"and none matches one of its {images}.",
             f"Its first image is {names[0]!r}. {EXPECTED}",
             code="training-12",
         )
     if unmatched:
-        missing = _count(len(unmatched), "missing image")
+        missing = plural(len(unmatched), "missing image")
         log.warning("%s has captions of %s, such as %s", place, missing, visible(unmatched[0]))
     if len(chosen) < 2:
         raise EvalkitError(
@@ -269,7 +270,3 @@ def _centre(image: Image.Image, size: int) -> Image.Image:
     # Crop first: resize(box=...) would mix in pixels from outside the box.
     square = image.crop((left, top, left + side, top + side))
     return square.resize((size, size), Image.Resampling.LANCZOS)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -45,7 +45,7 @@ def _texts(path: Path, label: str) -> Iterator[tuple[str, bytes]]:
     except _DAMAGE as error:
         raise EvalkitError(
             f"The tar file {path} cannot be read: {error}.",
-            "It is damaged, or is not a tar file.",
+            "It is damaged, or not a tar file: download or create it again.",
             code="training-15",
         ) from error
 
@@ -56,7 +56,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> b
         kind = "sparse file" if member.issparse() else "link" if link else "device"
         raise EvalkitError(
             f"{path} contains {member.name!r}, which is a {kind}.",
-            "Expected plain files: create the archive again.",
+            "Create the archive again with plain files.",
             code="training-16",
         )
     if member.size > TEXT_LIMIT:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
+from evalkit.hints import plural
 from evalkit.prompts.text import FILE_LIMIT, numbered_lines, parse_json
 from evalkit.training.captions.texts import (
     CAPTION_KEYS,
@@ -65,7 +66,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             label = f"Line {rows.line_num} of {path}"
             if len(row) != len(header) or len(set(header)) < len(header):
                 raise EvalkitError(
-                    f"{label} has {len(row)} fields; "
+                    f"{label} has {plural(len(row), 'field')}; "
                     f"expected those of the columns {', '.join(header)}.",
                     "Put captions that contain a comma in double quotes, "
                     "and name each column once.",

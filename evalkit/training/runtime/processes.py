@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from evalkit.core import EvalkitError
+from evalkit.hints import plural
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Processes:
         parts = self.count * accumulate
         if batch % parts:
             raise EvalkitError(
-                f"A batch of {batch} cannot be divided among {self.count} processes "
-                f"in {accumulate} parts each.",
+                f"A batch of {batch} cannot be divided among"
+                f" {plural(self.count, 'process', 'processes')} in {plural(accumulate, 'part')}"
+                " each.",
                 f"Expected a multiple of {parts}: change --batch or --accumulate.",
                 code="training-42",
             )
