@@ -148,7 +148,7 @@ def _rows(run: Run, label: str, metrics: str | Sequence[str] | None) -> list[Met
         if row.value is None:
             log.warning("left out: %s: %s", row.metric, row.note)
         elif row.encoder in blind:
-            log.warning("left out: %s: %s does not know the images", row.metric, row.encoder)
+            log.warning("left out: %s: %s was not trained on such images", row.metric, row.encoder)
         else:
             chosen.append(row)
     if not chosen:

@@ -122,8 +122,8 @@ def _named_rule(settings: GateConfig, name: str, a: Snapshot, b: Snapshot) -> Ru
             )
     if state.encoder in a.blind:
         raise EvalkitError(
-            f"{state.encoder} does not know the images of {a.name}: nothing may be concluded from"
-            f" {name}.",
+            f"{state.encoder} was not trained on images such as those of {a.name}: nothing may be"
+            f" concluded from {name}.",
             "Score both runs with other encoders, or take the metric out of the gate.",
             code="gate-42",
         )

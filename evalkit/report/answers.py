@@ -88,7 +88,7 @@ def _answer(question: Question, facts: Facts) -> Answer | None:
         return Answer(question.title, "", f"{listed}.", "untested") if told else None
     if not known:
         names = numbers.listing(list(dict.fromkeys(one.encoder for one in question.findings)))
-        text = f"Nothing may be concluded: {names} does not know these images."
+        text = f"Nothing may be concluded: {names} was not trained on such images."
         return Answer(question.title, text, "", "missing")
     if not measured:
         return Answer(question.title, known[0].verdict, "", "missing")

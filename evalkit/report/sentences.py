@@ -255,15 +255,15 @@ def basis(facts: Facts) -> str:
 def banner(facts: Facts) -> str:
     """The warning above values that compare with no published one; "" where it is not needed."""
     if blind := facts.blind_encoders:
-        verb = "knows" if len(blind) == 1 else "know"
+        verb = "was" if len(blind) == 1 else "were"
         scorers = [name for name in blind if name in facts.scorers]
         without = "Measure again without `--encoders mini` and `--reference scenes`."
         advice = [without] if len(scorers) < len(blind) else []
         if scorers:
             advice.append(f"For {numbers.listing(scorers)}, choose another scorer.")
         return (
-            f"{numbers.listing(blind)} {verb} the bundled data set of drawn scenes only, and these"
-            f" models draw something else. {' '.join(advice)}"
+            f"{numbers.listing(blind)} {verb} trained on the bundled data set of drawn scenes only,"
+            f" and the images of these models are different. {' '.join(advice)}"
         )
     names = facts.bundled_encoders
     if not names:
@@ -316,7 +316,7 @@ def comparable(facts: Facts) -> str:
 def verdict(facts: Facts, finding: Finding) -> str:
     """The verdict of a finding; none from an encoder that does not know the images."""
     if finding.encoder in facts.blind_encoders:
-        return f"No verdict: {finding.encoder} does not know these images."
+        return f"No verdict: {finding.encoder} was not trained on such images."
     return finding.verdict
 
 

@@ -233,7 +233,7 @@ def _cautioned(row: MetricRow, blind: Sequence[str]) -> MetricRow:
     """The row, with a caution where its encoder does not know the images."""
     if row.value is None or row.encoder not in blind:
         return row
-    said = f"{row.encoder} does not know these images: nothing may be concluded"
+    said = f"{row.encoder} was not trained on such images: nothing may be concluded"
     return replace(row, caution="; ".join(filter(None, [said, row.caution])))
 
 

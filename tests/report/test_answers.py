@@ -104,7 +104,7 @@ def test_nothing_is_concluded_from_encoders_that_do_not_know_the_images(tmp_path
     run.write_protocol(run.protocol() | {"blind_encoders": ["mini-inception"]})
     said = told(run)
     assert said["Fidelity"] == (
-        "Nothing may be concluded: mini-inception does not know these images."
+        "Nothing may be concluded: mini-inception was not trained on such images."
     )
     assert "CLIP score" in said["Prompt agreement"]
 
