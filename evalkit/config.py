@@ -97,7 +97,7 @@ class Config:
                 value,
                 "names without blanks",
             )
-            labels = "Labels make a difference: models={'a': f, 'b': g}." if key == "models" else ""
+            labels = "Give each a label: `--models a=dalle,b=dalle`." if key == "models" else ""
             _require(len(set(value)) == len(value), key, ", ".join(value), "each name once", labels)
         check_kinds(self.perturb)
         _require(

@@ -365,6 +365,11 @@ class Metric:
         )  # fmt: skip
 
     @property
+    def reads_prompts(self) -> bool:
+        """Whether the values depend on the texts of the prompts."""
+        return "text" in self.needs or (self.scorer is not None and self.scorer.reads_prompts)
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The required parameters of `compute`. Raises EvalkitError for one outside `REQUESTS`."""
         parameters = _parameters(self)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,6 +179,8 @@ def suites() -> Listing:
 def runs(folder: Path | str = "reports") -> Listing:
     """The run folders in a folder, the newest last."""
     rows: list[tuple[float, tuple[str, ...]]] = []
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(folder)  # glob hides other errors since Python 3.13
     for path in Path(folder).glob("*/prompts.jsonl"):
         run = Run(path.parent)
         models = run.models()

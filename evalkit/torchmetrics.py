@@ -210,10 +210,10 @@ class SetMetric(torchmetrics.Metric):
         side = "reference" if request.startswith("real") else "generated"
         if request.endswith("moments"):
             found = _unpacked(self._with_rows(request))
-            at_least(found.count, 2, side)
+            _require_images(found.count, 2, side)
             return found
         rows = self._rows(request)
-        at_least(len(rows), 1, side)
+        _require_images(len(rows), 1, side)
         return rows.cpu()
 
     def _of_reference(self, request: str) -> Tensor | Moments:
@@ -382,6 +382,16 @@ _batches: list[_Batch] = []  # the last one, until its tensor is deleted
 
 
 _CONVERT = "Convert floats from 0 to 1 by `(images * 255).round().clamp(0, 255).to(torch.uint8)`."
+
+
+def _require_images(count: int, needed: int, side: str) -> None:
+    if not count and side == "reference":
+        raise EvalkitError(
+            "No reference images were given.",
+            "Give them with `update(images, real=True)`, or name a reference: `reference=`.",
+            code="torchmetrics-13",
+        )
+    at_least(count, needed, side)
 
 
 def _check_layout(images: Tensor) -> None:

@@ -87,6 +87,10 @@ def test_real_images_instead_of_a_reference():
         pytest.warns(UserWarning, match="before"),
     ):
         fid.compute()
+    fid.update(fake)
+    with pytest.raises(EvalkitError, match="No reference images were given") as error:
+        fid.compute()
+    assert "real=True" in error.value.hint
 
 
 def test_clip_score_reads_prompts():

@@ -117,7 +117,11 @@ def system_error(error: BaseException) -> str:
 
 
 def nobody_reads() -> None:
-    """Python flushes stdout once more at its end."""
+    """Python flushes stdout once more at its end, and where the object of stdout is replaced."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError):  # stdout without a file, as in a test
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
@@ -196,7 +200,7 @@ def print_metrics(rows: Sequence[MetricRow], path: Path, as_json: bool, then: st
     facts = read_facts(path)
     print_results(facts)
     mend = mending_command(facts)
-    print_next(f"{mend}, then the same command again" if mend else then)
+    print_next(mend or then)
     print_lines(path)
 
 

@@ -73,12 +73,13 @@ def print_results(facts: Facts) -> None:
 
 
 def mending_command(facts: Facts) -> str:
-    """The command that the reason of a missing value names; "" if there is none."""
+    """What to do next where the reason of a missing value names a command; "" if there is none."""
     for finding in facts.concluded:
         for cell in finding.cells.values():
             found = None if cell.measured else _COMMAND.search(cell.note)
             if found:
-                return found[1]
+                more = " with `--reference NAME`" if "--reference" in cell.note else ""
+                return f"{found[1]}, then the same command again{more}"
     return ""
 
 
@@ -316,11 +317,15 @@ def _limits(facts: Facts) -> Iterator[str]:
 
 
 def _cautions(facts: Facts) -> Iterator[str]:
-    """Each caution of the rows, with its metrics; the banner has those of blind encoders."""
+    """Each caution of the rows and why an interval is missing, with the metrics.
+
+    The banner has the cautions of blind encoders.
+    """
     concerned: dict[str, list[str]] = {}
     for finding in facts.concluded:
         if finding.encoder not in facts.blind_encoders:
-            for text in finding.row_cautions:
+            missing = {row.interval for row in finding.measured if row.interval.startswith("no ")}
+            for text in (*finding.row_cautions, *sorted(missing)):
                 concerned.setdefault(text, []).append(finding.title)
     for text, titles in concerned.items():
         yield f"{numbers.listing(titles)}: {text}."

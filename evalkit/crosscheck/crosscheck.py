@@ -66,8 +66,8 @@ def crosscheck(
     """
     if not any(map(installed, TOOLS)):
         raise EvalkitError(
-            "None of the tools to compare with is installed "
-            f"({', '.join(tool.package for tool in TOOLS)}).",
+            "None of the tools to compare with can be used"
+            f" ({', '.join(tool.package for tool in TOOLS)}).",
             "Run `pip install torch-fidelity pytorch-fid clean-fid`.",
             code="crosscheck-1",
         )

@@ -175,6 +175,8 @@ class ImageValidation:
         """All findings on a set, for image_checks.json and protocol.json; see `summary`.
 
         root: files in it are named relative to it, so that a run can be moved and published.
+
+        Raises EvalkitError for an invalid image.
         """
 
         def name(path: Path) -> Path:
@@ -182,7 +184,10 @@ class ImageValidation:
 
         names = [str(name(image.path)) for image in images]
         left = [one._replace(path=name(one.path)) for one in skipped]
-        return summary(names, self.complete(images), left)
+        facts = self.complete(images)
+        if any(one.problem for one in facts):  # no encoder has read the images
+            raise_invalid(images)
+        return summary(names, facts, left)
 
 
 def image_facts(cache: Path, shard: Shard = WHOLE) -> dict[str, ImageFacts]:

@@ -22,7 +22,7 @@ from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import FURTHER, RULES, Pairing, Rule, pair
+from evalkit.generators.pairing import BY_ORDER, FURTHER, RULES, Pairing, Rule, pair
 from evalkit.hints import plural
 from evalkit.images import (
     PIXEL_LIMIT,
@@ -207,8 +207,8 @@ def load(
             f"No image in {path} matches a requested image; found {plural(len(files), 'image')},"
             f" requested {len(requests)}.",
             "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a"
-            " metadata.csv with file_name and prompt. To take the files in their order: `--set"
-            " LABEL.match=order`.",
+            " metadata.csv with file_name and prompt. If the sorted names follow the prompts, take"
+            " the files in their order: `--set LABEL.match=order`.",
             code="generators-18",
         )
     check_own_list(path, paired, requests)
@@ -229,6 +229,12 @@ def _checked(
         "%s: matched %d of %d requested images by %s",
         *(path.name, len(found), len(requests), paired.rule),
     )
+    if paired.rule == BY_ORDER:
+        log.warning(
+            "%s: nothing shows which image belongs to which prompt: check that the sorted file"
+            " names follow the prompts",
+            path.name,
+        )
     for file in files:
         if file not in used:
             paired.left.setdefault(file, "no matching prompt")

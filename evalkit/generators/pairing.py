@@ -25,6 +25,7 @@ from evalkit.generators.positions import ambiguous, by_place, first_of, length, 
 from evalkit.images import is_image_name
 
 FURTHER = "a further image of its prompt"
+BY_ORDER = "their order"
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
 RULES = get_args(Rule)
 
@@ -70,7 +71,7 @@ def pair(
             "number in the file name, counted from 1",
             lambda: by_place(numbers, requests, 1),
         ),
-        "order": ("their order", lambda: [dict(zip(requests, files, strict=False))]),
+        "order": (BY_ORDER, lambda: [dict(zip(requests, files, strict=False))]),
     }
     wanted = [name for name in rules if name != "order"] if rule == "auto" else [rule]
     found = {name: rules[name][1]() for name in wanted}

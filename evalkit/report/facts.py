@@ -38,6 +38,11 @@ from evalkit.scorer import is_scorer
 
 OUTCOMES = ("ok", "refused", "failed", "missing")
 
+# The metrics that papers publish in the features of Inception.
+_OF_INCEPTION = (
+    *("fid", "fid_infinity", "sfid", "kid", "inception_score"),
+    *("precision", "recall", "density", "coverage"),
+)
 LABEL = 24  # characters of a model's name in a table or a short sentence
 Place = tuple[str, int, int]  # model, prompt index, sample
 
@@ -173,7 +178,11 @@ class Facts:
         name = str(stated.get("name", ""))
         if name.startswith("inception") or name in self.bundled_encoders:
             return "", []
-        found = [one for one in self.of_images if one.measured and one.encoder == name]
+        found = [
+            one
+            for one in self.of_images
+            if one.measured and one.encoder == name and one.measure.name in _OF_INCEPTION
+        ]
         return (name, _unique(one.title for one in found)) if found else ("", [])
 
     @property

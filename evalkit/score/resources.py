@@ -175,8 +175,11 @@ def only_bundled(run: Run, models: Sequence[str]) -> bool:
     return bool(notes) and all(note.get("bundled", name in BUNDLED) for name, note in notes.items())
 
 
-def mention(found: Resources, precision: Precision = "exact") -> None:
-    """Log which encoders were chosen, and which metrics will not be measured."""
+def mention(found: Resources, precision: Precision = "exact", prompts: bool = True) -> None:
+    """Log which encoders were chosen, and which metrics will not be measured.
+
+    prompts: the images have prompts. Weights would not help the metrics that read them.
+    """
     scorers = {scorer.name for scorer in scorers_only(found.choice.encoders).values()}
     if precision != "exact" and scorers:
         names = ", ".join(sorted(scorers))
@@ -188,7 +191,8 @@ def mention(found: Resources, precision: Precision = "exact") -> None:
             "nothing may be concluded from %s: trained on the bundled data set, not on photos",
             " and ".join(found.blind),
         )
-    for reason, names in _reasons(found).items():
+    table = [metric for metric in found.metrics if prompts or not metric.reads_prompts]
+    for reason, names in _reasons(found._replace(metrics=table)).items():
         log.info("will not be measured: %s: %s", ", ".join(names), reason)
 
 

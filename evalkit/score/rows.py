@@ -22,7 +22,7 @@ def measure_images(
     metric: Metric, images: ImageSet, evidence: Mapping[EncoderKind, Evidence], choice: Choice
 ) -> Measurement:
     """The metric on these images, or the reason why there is no value."""
-    if images.texts is None and _reads_prompts(metric):  # first: weights would not help
+    if images.texts is None and metric.reads_prompts:  # first: weights would not help
         return Measurement(None, note=f"not measured: {NO_PROMPTS}")
     if metric.encoder not in choice.encoders:
         return Measurement(None, note=f"not measured: {choice.missing[metric.encoder]}")
@@ -55,7 +55,7 @@ def metric_row(
             warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
             said = error.message
         (notes if baseline is not None else cautions).append(said)
-    if found.value is not None and images.texts and _reads_prompts(metric):
+    if found.value is not None and images.texts and metric.reads_prompts:
         cut, long = getattr(encoder, "truncated", None), 0
         if encoder is not None and cut is not None:
             try:
@@ -83,10 +83,6 @@ def metric_row(
         caution="; ".join(cautions),
         group=group,
     )
-
-
-def _reads_prompts(metric: Metric) -> bool:
-    return "text" in metric.needs or (metric.scorer is not None and metric.scorer.reads_prompts)
 
 
 def _baseline(metric: Metric, reference: Reference, count: int) -> tuple[float | None, str]:

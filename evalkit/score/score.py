@@ -116,7 +116,7 @@ def score(
         )
         models = chosen.models or Run(path).models()
         found = load(chosen, only_bundled(Run(path), models), device, run.path)
-        mention(found, chosen.precision)
+        mention(found, chosen.precision, Run(path).is_run)
         before = rows_of(run)
         rows = score_with(path, chosen, found, on_bad, batch_size)
         mention_old_report(run, before, rows)

@@ -345,12 +345,15 @@ def test_every_prompt_is_found_in_the_name_of_its_download(texts: list[str], use
     assert all(found[name] == names[name] for name in found)
 
 
-def test_a_folder_without_matches_and_a_folder_without_images(tmp_path: Path) -> None:
+def test_a_folder_without_matches_and_a_folder_without_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path / "pics", "x.png", "y.png")
     with pytest.raises(EvalkitError, match="found 2 images") as error:
         matched(tmp_path / "pics", requests("a", "b"))
     assert "match=order" in error.value.hint
     assert matched(tmp_path / "pics", requests("a", "b"), match="order") == ["x.png", "y.png"]
+    assert "check that the sorted file names follow the prompts" in caplog.text
     with pytest.raises(EvalkitError, match="option match is 'oder'; expected auto, text"):
         matched(tmp_path / "pics", requests("a", "b"), match="oder")
     (tmp_path / "empty/images/noise").mkdir(parents=True)

@@ -327,6 +327,25 @@ def test_a_model_without_images_has_reasons_only(run: Run, toy_reference: str):
     assert None not in common.values()
 
 
+def test_an_invalid_image_is_refused_although_no_encoder_reads_it(
+    tmp_path: Path, empty_caches: Path
+) -> None:
+    image_of(1).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_text("not an image")
+    with pytest.raises(EvalkitError, match=r"1 of 2 images is invalid .* is text"):
+        score(tmp_path, metrics="lpips_diversity")
+
+
+def test_weights_are_not_advised_where_prompts_are_missing(
+    tmp_path: Path, empty_caches: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "evalkit")
+    image_of(1).save(tmp_path / "1.png")
+    score(tmp_path, metrics="clip_score,lpips_diversity")
+    assert "will not be measured: lpips_diversity" in caplog.text
+    assert "clip_score" not in caplog.text
+
+
 def test_one_image_is_too_few_for_fid_and_recall(
     tmp_path: Path, toy_reference: str, monkeypatch: pytest.MonkeyPatch
 ):
