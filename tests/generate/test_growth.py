@@ -180,7 +180,7 @@ REFUSED = [
         {},
         r"group of prompt 00001 '' -> 'g'\.",
     ),
-    (["a", "b", "a"], {"per_prompt": 1}, r"has 2 images per prompt; .* per_prompt is 1\."),
+    (["a", "b", "a"], {"per_prompt": 1}, r"per_prompt is 1, and .* has 2 images per prompt"),
     (["a", "b", "a"], {"seed": 3}, r"seed 0 -> 3\."),
 ]
 

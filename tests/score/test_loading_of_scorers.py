@@ -93,7 +93,7 @@ def test_a_scorer_without_its_required_option_is_not_measured(tmp_path: Path) ->
 def test_a_plug_in_that_loads_something_else_is_a_fault(tmp_path: Path) -> None:
     FAULT[0] = ""
     run: Run = evalkit.generate("noise", PROMPTS, out=tmp_path / "run")
-    with pytest.warns(FailedMetricWarning, match="'unnamed' loads a Unnamed; expected"):
+    with pytest.warns(FailedMetricWarning, match="'unnamed' loads an Unnamed; expected"):
         rows = evalkit.score(run.path, metrics=f"{OWN}UNNAMED,{OWN}LENGTH", only=True)
     found = {row.metric: row.value for row in rows}
     assert found["unnamed"] is None
