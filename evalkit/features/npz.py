@@ -59,9 +59,7 @@ def read(
     large = LARGE if large is None else large
     with path.open("rb") as file:
         found = {
-            member.filename.removesuffix(".npy"): _array(
-                file, member, LARGE if large is None else large
-            )
+            member.filename.removesuffix(".npy"): _array(file, member, large)
             for member in zipfile.ZipFile(file).infolist()
             if names is None or member.filename.removesuffix(".npy") in names
         }
@@ -75,7 +73,7 @@ def in_memory(shape: Sequence[int]) -> NDArray[np.float32] | None:
     size = _bytes(shape)
     if size < LARGE:
         return np.empty(shape, np.float32)
-    if 3 * size > available():
+    if 3 * size > available() and hasattr(os, "posix_fallocate"):  # not on macOS and Windows
         return None
     try:
         # All pages at once, as all are written: one by one, 8 GB took 16 s and not 3 s.
@@ -96,7 +94,7 @@ def filled(shape: Sequence[int], folder: Path, fill: Fill) -> NDArray[np.float32
     """
     found = in_memory(shape)
     if found is None:
-        with contextlib.suppress(AttributeError, OSError):
+        with contextlib.suppress(OSError):
             return _filled_file(shape, folder, fill)
         found = np.empty(shape, np.float32)
     fill(0, found)
