@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from difflib import get_close_matches
+from typing import Annotated, Any, cast
 
 import typer
 import typer.main
@@ -13,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from evalkit.cli.output import state
 from evalkit.cli.signals import STOPPED, exit_code
+from evalkit.hints import plural
 from evalkit.terminal import one_line
 
 SECTIONS: Mapping[str, Sequence[str]] = {
@@ -23,6 +25,9 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Look things up": ("list", "doctor", "reference", "weights"),
     "More": ("conventions", "crosscheck", "serve", "train", "judge"),
 }
+
+
+NEAR = 0.8  # of two spellings: --prompt and --prompts 0.94, --out and --quiet 0.46
 
 
 def set_quiet(wanted: bool) -> None:
@@ -88,7 +93,31 @@ def _printable_message() -> Iterator[None]:
         is_help = context is not None and message == context.get_help()  # a group without a command
         if isinstance(message, str) and not is_help:
             error.message = one_line(message)  # pyright: ignore[reportAttributeAccessIssue]
+        if context is not None and hasattr(error, "possibilities"):
+            _where_it_belongs(cast(Any, error), context.find_root().command)
         raise
+
+
+def _where_it_belongs(error: Any, root: TyperGroup) -> None:
+    """An unknown option is misspelt, or an option of other commands: the message says which.
+
+    Without this, an option of another command gets "Possible options" that only look alike.
+    """
+    name = str(error.option_name)
+    error.possibilities = get_close_matches(name, error.possibilities or (), 3, NEAR)
+    having = [] if error.possibilities else list(_having(name, root, ()))
+    if having:
+        more = f" and {plural(len(having) - 4, 'other command')}" if len(having) > 4 else ""
+        error.message += f". It is an option of {', '.join(having[:4])}{more}."
+
+
+def _having(name: str, group: TyperGroup, words: tuple[str, ...]) -> Iterator[str]:
+    for word, command in group.commands.items():
+        command = getattr(command, "default", command)
+        if isinstance(command, TyperGroup):
+            yield from _having(name, command, (*words, word))
+        elif any(name in parameter.opts for parameter in command.params):
+            yield f"`{' '.join(('evalkit', *words, word))}`"
 
 
 class Commands(TyperGroup):

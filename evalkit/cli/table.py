@@ -7,7 +7,6 @@ is one line for each metric and model instead.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.cli.stdout import Stdout
+from evalkit.cli.stdout import Stdout, plain
 from evalkit.report import numbers, sentences
 from evalkit.report.facts import Facts
 from evalkit.report.findings import RULE, Cell, Finding
@@ -33,7 +32,6 @@ COLUMNS_PER_MODEL = 20  # for more than four models
 _RECORDS = ("refusal_rate", "images_per_second", "cost_per_image")
 # Digits to leave out, and what stands between a value and its interval: the first that fits.
 _FORMS = ((0, " "), (1, " "), (0, "\n"), (1, "\n"))
-_PLAIN = {"±": "+-", "↓": "v", "↑": "^", "…": "~", numbers.MINUS: "-", numbers.DASH: "-"}
 _COMMAND = re.compile(r"`(evalkit [^`]+)`")
 _SYMMETRIC = "↓ lower is better, ↑ higher is better; ± half of the 95% interval."
 _LISTED = "↓ lower is better, ↑ higher is better."
@@ -69,7 +67,7 @@ def print_results(facts: Facts) -> None:
     concluded = filter(None, [sentences.conclusion(facts), sentences.rated(facts)])
     for part in (concluded, (measured, legend, *_limits(facts))):
         for place, text in enumerate(part):
-            _print(console, Text(printable(text if place else f"\n{text}")))
+            _print(console, Text(plain(printable(text if place else f"\n{text}"))))
 
 
 def mending_command(facts: Facts) -> str:
@@ -131,7 +129,7 @@ def _print_groups(console: Console, facts: Facts, blocks: Sequence[Block]) -> No
         print()
         _print(console, table)
         if more := len(block.lines) - len(shown.lines):
-            print(_encodable(f"  … {numbers.plural(more, 'more group')} in the report"))
+            print(plain(f"  … {numbers.plural(more, 'more group')} in the report"))
 
 
 def _wide(
@@ -204,7 +202,7 @@ def _long(
 
 def _listed(cell: Cell) -> tuple[str, str]:
     """A value with its mark, and its interval."""
-    value = _number(cell.row.value, cell.digits) if cell.measured else "-"
+    value = numbers.number(cell.row.value, cell.digits) if cell.measured else "-"
     return _marked(value, cell), _ends(cell, cell.digits)
 
 
@@ -237,7 +235,7 @@ def _print_changes(console: Console, facts: Facts) -> None:
     for finding, lines in made:
         for one in lines:
             interval = f" ({one.interval.replace(' to ', '..')})" if one.interval else ""
-            difference = f"{one.difference}{interval}".replace(numbers.MINUS, "-")
+            difference = f"{one.difference}{interval}"
             model = facts.labels.get(one.model, one.model)
             title = f"{shorten(finding.title, TITLE)} {finding.arrow}"
             table.add_row(Text(title), Text(f"{model}, {one.kind}"), difference, one.verdict)
@@ -251,7 +249,7 @@ def _cell(finding: Finding, cell: Cell | None, fewer: int, between: str) -> Text
         return Text("- ")
     row, digits = cell.row, max(0, cell.digits - fewer)
     value, low, high = cell.row.value, row.low, row.high
-    lines = [_number(value, digits)]
+    lines = [numbers.number(value, digits)]
     if low is not None and high is not None and not finding.measure.from_records:
         half, unit = (high - low) / 2, 10.0**-digits
         if abs(high + low - 2 * value) > unit:
@@ -259,9 +257,9 @@ def _cell(finding: Finding, cell: Cell | None, fewer: int, between: str) -> Text
             lines.append(ends if between == "\n" else f"({ends})")
         else:
             lines.append(
-                f"± {_number(half, digits)}" if half > unit / 2 else f"± <{unit:.{digits}f}"
+                f"± {numbers.number(half, digits)}" if half > unit / 2 else f"± <{unit:.{digits}f}"
             )
-    first, *rest = between.join(lines).split("\n")
+    first, *rest = plain(between.join(lines)).split("\n")  # before widths are measured
     return Text("\n".join([_marked(first, cell), *(f"{line} " for line in rest)]), _style(cell))
 
 
@@ -278,12 +276,7 @@ def _ends(cell: Cell, digits: int) -> str:
     """`low..high`; "" if there is no interval."""
     if not cell.measured or cell.row.low is None:
         return ""
-    return f"{_number(cell.row.low, digits)}..{_number(cell.row.high, digits)}"
-
-
-def _number(value: float | None, digits: int) -> str:
-    """A number with a minus sign that can be typed and searched for."""
-    return numbers.number(value, digits).replace(numbers.MINUS, "-")
+    return f"{numbers.number(cell.row.low, digits)}..{numbers.number(cell.row.high, digits)}"
 
 
 def _print(console: Console, shown: RenderableType) -> None:
@@ -292,18 +285,7 @@ def _print(console: Console, shown: RenderableType) -> None:
     with console.capture() as capture:
         console.print(shown, width=width, crop=False)
     for line in capture.get().splitlines():
-        print(_encodable(line.rstrip()))
-
-
-def _encodable(text: str) -> str:
-    """The text, with plain signs in place of those that the encoding of stdout does not have."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = "".join(_PLAIN.get(character, character) for character in text)
-        text = text.encode(encoding, "replace").decode(encoding)
-    return text
+        print(line.rstrip())
 
 
 def _limits(facts: Facts) -> Iterator[str]:

@@ -26,7 +26,7 @@ from evalkit.prompts.perturb import originals_of
 from evalkit.run_folder import Run, folder_name
 from evalkit.seeds import original_id
 from evalkit.shards import WHOLE, Shard
-from evalkit.sources import missing_images, not_taken, open_source
+from evalkit.sources import matching_files, missing_images, not_taken, open_source
 from evalkit.specs import split_run
 from evalkit.terminal import track
 
@@ -101,8 +101,13 @@ class ImageSets(NamedTuple):
 
 
 def results_folder(path: Path | str) -> Path:
-    """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others."""
+    """Where `score` writes: the run folder, or `reports/<name>-<hash of the path>` for others.
+
+    Raises EvalkitError if there is nothing at the path.
+    """
     folder = Path(os.path.expanduser(path))
+    if not os.path.lexists(folder):
+        matching_files(str(folder))  # raises, unless it is a pattern of files
     if Run(folder).is_run:
         return folder
     whole = folder.resolve()

@@ -26,6 +26,7 @@ _OF_METRICS = (
 )  # fmt: skip
 NOT_COMPARABLE = 4  # exit code
 NOT_RECORDED = "not recorded"
+_MOST = 3  # values of a list that are named
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _compared(a: Snapshot, b: Snapshot) -> list[Mismatch]:
                 if one.get(key) != other.get(key):
                     found.append(Mismatch(f"{field}.{key}", _said(one, key), _said(other, key)))
         elif one != other:
-            found.append(Mismatch(field, _text(one), _text(other)))
+            found.append(Mismatch(field, _text(one, other), _text(other, one)))
     return found
 
 
@@ -117,5 +118,13 @@ def _said(values: Mapping[str, Any], key: str) -> str:
     return _text(values[key]) if key in values else "not set"
 
 
-def _text(value: Any) -> str:
-    return NOT_RECORDED if value == "" else str(value)
+def _text(value: Any, others: Any = ()) -> str:
+    """A condition in words; of a long list, such as the sizes of photos, what `others` lack."""
+    if not isinstance(value, list | tuple) or not value:
+        return NOT_RECORDED if value == "" else str(value)
+    if len(value) <= _MOST:
+        return ", ".join(map(str, value))
+    own = [str(one) for one in value if one not in others]
+    more = f" and {len(own) - _MOST} more" if len(own) > _MOST else ""
+    lacking = f"{', '.join(own[:_MOST])}{more} only here" if own else "all of them in the other one"
+    return f"{len(value)} values, {lacking}"

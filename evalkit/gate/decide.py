@@ -26,7 +26,7 @@ from evalkit.core import Better
 from evalkit.gate.config import Rule, Tier
 from evalkit.gate.events import Events, few_events
 from evalkit.gate.skewness import Skewed, skewed
-from evalkit.gate.snapshot import Key, Snapshot, State
+from evalkit.gate.snapshot import SHARPNESS, Key, Snapshot, State
 from evalkit.statistics import intervals, paired
 from evalkit.statistics.multiple import holm
 from evalkit.statistics.paired import Difference
@@ -223,7 +223,7 @@ def _all_changed(made: Decision, span: float, alpha: float) -> Decision:
     if worse > margin:
         return replace(made, p=p(margin))
     if worse < 0 and p(0.0) <= alpha:
-        return replace(made, p=1.0, verdict="IMPROVED", reason="")
+        return replace(made, p=1.0, verdict=_better(made), reason="")
     if worse < margin and p(margin) <= alpha:
         return replace(made, p=1.0, verdict="PASS", reason="")
     return made
@@ -239,7 +239,7 @@ def _by_interval(
     low, high = interval(2 * alpha)
     made = replace(made, low=low, high=high, p=_p_above(interval, margin))
     if high < 0:
-        return replace(made, verdict="IMPROVED")
+        return replace(made, verdict=_better(made))
     if high < margin or (margin == 0 and low == high == 0):
         return replace(made, verdict="PASS")
     if low > margin:  # a regression, unless a further test or the correction leaves it open
@@ -247,6 +247,11 @@ def _by_interval(
         return replace(made, reason=reason)
     more = _more(made, high - worse if worse < margin else worse - low)
     return replace(made, more_images=more, reason=_undecided(more))
+
+
+def _better(made: Decision) -> Verdict:
+    """The verdict on a value that is significantly better: noise is sharp, and no improvement."""
+    return "PASS" if made.metric == SHARPNESS.name else "IMPROVED"
 
 
 def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) -> float:

@@ -38,7 +38,7 @@ def read_text(path: Path, kind: str = "prompts file") -> str:
     if not os.path.exists(path):  # unlike Path.exists, takes names that no file can have
         raise EvalkitError(
             f"There is no {kind} {path!s:.200}.",
-            "Check the path, or list the files in its folder.",
+            "Check the path. `evalkit list suites` has the lists that come with evalkit.",
             code="prompts-36",
         )
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
-from evalkit.hints import did_you_mean
+from evalkit.hints import nearest
 from evalkit.report.facts import Facts, part, read_facts
 from evalkit.report.findings import Finding
 from evalkit.specs import chosen_names
@@ -120,11 +120,12 @@ def _chosen(
 ) -> list[str]:
     """The given names, or all known ones."""
     names = chosen_names(given, option, known)
+    more = ", or measure it with `evalkit score`" if kind == "metric" else ""
     for name in names:
         if name not in known:
             raise EvalkitError(
                 f"The run has no {kind} {name!r}; it has {', '.join(known)}.",
-                f"{did_you_mean(name, known)} Change `{option}`.".strip(),
+                f"{nearest(name, known)} Change `{option}`{more}.".strip(),
                 code="report-4",
             )
     return list(dict.fromkeys(names)) or list(known)

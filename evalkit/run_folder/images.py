@@ -76,6 +76,15 @@ class Images(Names):
         lines = (json.dumps(dataclasses.asdict(prompt), ensure_ascii=False) for prompt in prompts)
         write_atomically(self.prompts_path, "".join(f"{line}\n" for line in lines))
 
+    def require_folder(self) -> None:
+        """Raise EvalkitError if the folder does not exist: then no file is missing in it."""
+        if not self.path.is_dir():
+            raise EvalkitError(
+                f"There is no folder {self.path}.",
+                "Check the path, or make a run with `evalkit run`.",
+                code="run_folder-17",
+            )
+
     def prompts(self) -> list[Prompt]:
         """All prompts in order. Raises EvalkitError if the folder is not a run."""
         if not os.path.lexists(self.prompts_path):
@@ -87,6 +96,7 @@ class Images(Names):
                     f" --prompts PROMPTS --out {shlex.quote(str(self.path))}`.",
                     code="run_folder-2",
                 )
+            self.require_folder()
             raise EvalkitError(
                 f"{self.path} is not a run folder: it has no prompts.jsonl.",
                 "Make one with `evalkit run`.",

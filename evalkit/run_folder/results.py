@@ -68,12 +68,7 @@ class Results(Images):
     def metrics(self) -> list[MetricRow]:
         """The rows of metrics.json. Raises EvalkitError if there is none, or if it is damaged."""
         if not self.is_scored:
-            if not self.path.is_dir():
-                raise EvalkitError(
-                    f"There is no folder {self.path}.",
-                    "Make a run with `evalkit run`.",
-                    code="run_folder-17",
-                )
+            self.require_folder()
             raise EvalkitError(
                 f"{self.path} has no metrics.json.", self._score_again, code="run_folder-12"
             )

@@ -200,6 +200,29 @@ def test_a_real_process_behaves_the_same(place: Path) -> None:
     assert "Traceback" in errors
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("score x --prompts p.txt", "It is an option of `evalkit init`, `evalkit run`,"),
+        ("compare x --metrics fid", "`evalkit score`, `evalkit tables` and 3 other commands."),
+        ("run --model noise", "(Possible options: --models)"),
+        ("gate x --baselines y", "(Possible options: --baseline)"),
+    ],
+)
+def test_an_unknown_option_is_misspelt_or_belongs_to_another_command(words: str, said: str) -> None:
+    status, _, errors = call(*words.split())
+    assert status == 2
+    assert said in errors.replace("\n", " ")
+
+
+def test_an_option_of_no_command_gets_no_advice(place: Path) -> None:
+    status, _, errors = call("score", "x", "--no-such-thing")
+    assert (status, errors.rstrip().splitlines()[-1]) == (
+        2,
+        "Error: No such option: --no-such-thing",
+    )
+
+
 def test_control_characters_in_a_message_do_not_reach_the_terminal(place: Path) -> None:
     status, _, errors = call("generate", "--models", "noise", "--prompts", "a\x1b[31m\nb.txt")
     assert status == 2

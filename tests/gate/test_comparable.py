@@ -194,7 +194,7 @@ def under(**conditions: Any) -> Snapshot:
         (
             {"encoders": {"clip": "a"}, "image_size": ["1x1"]},
             {"encoders": {"clip": "c"}, "image_size": ["2x2"]},
-            [("image_size", "['1x1']", "['2x2']"), ("encoders.clip", "a", "c")],
+            [("image_size", "1x1", "2x2"), ("encoders.clip", "a", "c")],
             [],
         ),
     ],
@@ -205,6 +205,13 @@ def test_conditions_are_compared_field_by_field(
     sides = under(**one), under(**other)
     assert mismatches(*sides) == [Mismatch(*fields) for fields in differ]
     assert unchecked(*sides) == [Mismatch(*fields) for fields in open_]
+
+
+def test_of_many_sizes_those_are_named_that_the_other_one_lacks() -> None:
+    sizes = [f"{at}x9" for at in range(12)]
+    [found] = mismatches(under(image_size=sizes), under(image_size=sizes[:-5]))
+    assert found.candidate == "12 values, 7x9, 8x9, 9x9 and 2 more only here"
+    assert found.baseline == "7 values, all of them in the other one"
 
 
 def test_a_refusal_names_each_field_that_would_have_to_be_allowed_once() -> None:

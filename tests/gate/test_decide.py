@@ -16,6 +16,7 @@ from evalkit.gate.config import Rule
 from evalkit.gate.decide import Decision, correct, decide
 from evalkit.gate.events import Events, few_events
 from evalkit.gate.skewness import skewed
+from evalkit.gate.snapshot import SHARPNESS
 
 
 def decision(
@@ -42,6 +43,18 @@ def test_the_difference_decides_against_the_margin(better: str, shift: float, ve
         assert made.p == 1.0
     if verdict == "INCONCLUSIVE":
         assert "more images" in made.reason
+
+
+def test_sharper_images_pass_and_are_no_improvement() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(50, 10, 200)
+    sides = []
+    for shift in (20.0, 0.0):
+        made = snapshot(values + shift + rng.normal(0, 2, 200))
+        state = replace(made.states["score"], measure=SHARPNESS)
+        sides.append(replace(made, states={"sharpness": state}))
+    assert decide(*sides, "sharpness", Rule(margin=1.0), 0.05).verdict == "PASS"
+    assert decide(*sides[::-1], "sharpness", Rule(margin=1.0), 0.05).low > 1.0  # a blur
 
 
 @settings(deadline=None, max_examples=60)
