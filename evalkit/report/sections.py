@@ -77,6 +77,7 @@ def results(facts: Facts) -> Context | None:
     }
     return {
         "baselines": baselines,
+        "marked": any(one.worse for one in facts.of_images + shown),  # else nothing is bold
         "shown": shown,
         "tables": [(title, questions(own)) for title, own in tables_of.items() if own],
         "conclusion": sentences.conclusion(facts),

@@ -114,3 +114,12 @@ def test_equal_titles_are_told_by_their_encoder(tmp_path):
     write_comparisons(run, [row, dataclasses.replace(row, encoder="other")])
     titles = [title for _, title, _ in compared(read_facts(run.path))]
     assert titles == ["FID (mini-inception)", "FID (other)"]
+
+
+@pytest.mark.parametrize(("verdict", "marked"), [("a better", 1), ("no significant difference", 0)])
+def test_bold_is_explained_where_something_is_bold(tmp_path, verdict, marked):
+    run = make_run(tmp_path / "run", 6, hostile=False)
+    write_comparisons(run, [comparison("fid", "dalle", "gan", verdict)])
+    page = report(run.path).read_text(encoding="utf-8")
+    text = (run.report_path / "report.md").read_text(encoding="utf-8")
+    assert (page.count("Bold: the best"), text.count("Bold: the best")) == (marked, marked)
