@@ -90,8 +90,27 @@ def test_a_workflow_may_do_next_to_nothing_and_calls_sessions_that_exist(name: s
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"] == {"persist-credentials": False}
             if "nox -s" in step.get("run", ""):
-                called = step["run"].partition("nox -s ")[2].partition(" --")[0].split()
-                assert {one.strip('"').partition("-")[0] for one in called} <= set(sessions())
+                assert called(job, step["run"]) <= set(sessions())
+
+
+def called(job: dict[str, Any], line: str) -> set[str]:
+    """The sessions of nox that a step calls."""
+    text = line.partition("nox -s ")[2].partition(" --")[0]
+    if "matrix.sessions" in text:
+        text = " ".join(job["strategy"]["matrix"]["sessions"])
+    return {one.strip('"').partition("-")[0] for one in text.split()}
+
+
+def test_every_session_runs_in_ci_but_campaigns() -> None:
+    found = {
+        session
+        for job in WORKFLOWS["ci.yml"]["jobs"].values()
+        for step in job["steps"]
+        if "nox -s" in step.get("run", "")
+        for session in called(job, step["run"])
+    }
+    campaigns = {"kill", "fuzz", "mutants"}  # up to hours
+    assert found | {"build"} == set(sessions()) - campaigns  # `package` requires `build`
 
 
 def test_a_release_is_published_after_an_approval_only() -> None:
