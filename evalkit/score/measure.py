@@ -23,7 +23,9 @@ from evalkit.score.sample import note as sample_note
 from evalkit.score.sample import sample
 from evalkit.statistics import intervals
 from evalkit.statistics.intervals import GROUPS, Interval
+from evalkit.terminal import one_line
 
+_LONGEST_HINT = 1000  # characters of what a metric of others advises
 _NO_INTERVAL = Interval(None, None, "")
 
 
@@ -168,7 +170,8 @@ def call(
             return convert(function(**inputs))
         except EvalkitError as error:  # too few images, a feature vector of zeros, …
             reason = error
-    raise NotMeasured(said(reason)) from reason
+    text, hint = said(reason), one_line(str(reason.hint or ""))[:_LONGEST_HINT]
+    raise NotMeasured(f"{text.rstrip('.')}. {hint}" if hint else text) from reason
 
 
 def _tensor(metric: Metric, field: str, inputs: Mapping[str, Any]) -> Tensor:

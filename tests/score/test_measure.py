@@ -303,6 +303,14 @@ def test_without_values_of_pairs_all_else_is_measured(pairs: Any):
     assert found.left_out_pairs is None
 
 
+def test_why_there_is_no_value_comes_with_what_to_do():
+    def single(*, fake: Any) -> Any:
+        raise EvalkitError("no prompt has two images.", "Generate more: `--per-prompt 2`.")
+
+    note = measure(metric(single), evidence(FAKE)).note
+    assert note == "not measured: no prompt has two images. Generate more: `--per-prompt 2`."
+
+
 def test_values_whose_mean_overflows_are_not_measured():
     huge = metric(lambda *, fake: torch.full((len(fake),), 1.7e308, dtype=torch.float64))
     assert measure(huge, evidence(FAKE)).note == "not measured: the value is not finite"

@@ -343,7 +343,7 @@ def test_weights_are_not_advised_where_prompts_are_missing(
     image_of(1).save(tmp_path / "1.png")
     score(tmp_path, metrics="clip_score,lpips_diversity")
     assert "will not be measured: lpips_diversity" in caplog.text
-    assert "clip_score" not in caplog.text
+    assert "clip-b32" not in caplog.text
 
 
 def test_one_image_is_too_few_for_fid_and_recall(
