@@ -101,7 +101,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     (made.image_folder("noise") / "00000-0.png").write_bytes(b"not an image")
     assert "unreadable" in made._repr_html_()
     empty = Run(tmp_path / "nothing")._repr_html_()
-    assert "is not a run folder" in empty
+    assert "There is no folder" in empty
     assert "<img" not in empty
     made.prompts_path.write_text("{", encoding="utf-8")
     assert "prompts.jsonl is damaged" in made._repr_html_()
