@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evalkit.escape import visible_lines
 from evalkit.report import numbers, sentences
@@ -15,6 +16,7 @@ from evalkit.report.figures import Chart
 from evalkit.report.sections import Context, Section
 
 LOADER = PackageLoader("evalkit.report")
+_COMMAND = re.compile(r"`((?:evalkit |--)[^`]+)`")
 
 
 def environment(escape: Callable[[str], str] | None = None, **syntax: Any) -> Environment:
@@ -44,9 +46,14 @@ def environment(escape: Callable[[str], str] | None = None, **syntax: Any) -> En
         keep_trailing_newline=True,
         **syntax,
     )
-    made.filters |= {"plural": numbers.plural, "thousands": "{:,}".format}
+    made.filters |= {"plural": numbers.plural, "thousands": "{:,}".format, "commands": _commands}
     made.globals |= {"sentences": sentences, "DASH": numbers.DASH}
     return made
+
+
+def _commands(text: str) -> Markup:
+    """HTML of a text whose commands and options are in backticks."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(visible_lines(text)))))
 
 
 def render(

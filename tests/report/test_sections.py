@@ -123,3 +123,13 @@ def test_bold_is_explained_where_something_is_bold(tmp_path, verdict, marked):
     page = report(run.path).read_text(encoding="utf-8")
     text = (run.report_path / "report.md").read_text(encoding="utf-8")
     assert (page.count("Bold: the best"), text.count("Bold: the best")) == (marked, marked)
+
+
+def test_commands_are_code_in_the_page_and_texts_of_users_stay_as_they_are(tmp_path):
+    run = make_run(tmp_path / "run", 6, hostile=False)
+    note = "not measured: no weights; run `evalkit weights fetch <b>`, not `this`"
+    rows = run.metrics()
+    lacking = dataclasses.replace(rows[0], value=None, low=None, high=None, note=note)
+    run.write_metrics([lacking if row.metric == rows[0].metric else row for row in rows])
+    page = report(run.path).read_text(encoding="utf-8")
+    assert "run <code>evalkit weights fetch &lt;b&gt;</code>, not `this`" in page
