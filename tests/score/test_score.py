@@ -328,20 +328,27 @@ def test_a_model_without_images_has_reasons_only(run: Run, toy_reference: str):
 
 
 def test_an_invalid_image_is_refused_although_no_encoder_reads_it(
-    tmp_path: Path, empty_caches: Path
+    tmp_path: Path, empty_caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image_of(1).save(tmp_path / "1.png")
-    (tmp_path / "2.png").write_text("not an image")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    image_of(1).save("images/1.png")
+    Path("images/2.png").write_text("not an image")
     with pytest.raises(EvalkitError, match=r"1 of 2 images is invalid .* is text"):
-        score(tmp_path, metrics="lpips_diversity")
+        score("images", metrics="lpips_diversity")
 
 
 def test_weights_are_not_advised_where_prompts_are_missing(
-    tmp_path: Path, empty_caches: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    empty_caches: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "evalkit")
-    image_of(1).save(tmp_path / "1.png")
-    score(tmp_path, metrics="clip_score,lpips_diversity")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    image_of(1).save("images/1.png")
+    score("images", metrics="clip_score,lpips_diversity")
     assert "will not be measured: lpips_diversity" in caplog.text
     assert "clip-b32" not in caplog.text
 
