@@ -201,7 +201,10 @@ def test_a_damaged_line_of_the_cache_is_made_again(
     assert "1 damaged lines count as not written" in caplog.text
 
 
-def test_a_folder_without_prompts_is_scored_by_what_reads_none(run: Run, tmp_path: Path) -> None:
+def test_a_folder_without_prompts_is_scored_by_what_reads_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "images"
     shutil.copytree(run.image_folder("a"), folder)
     rows = evalkit.score(folder, metrics=f"{OWN}LENGTH,{OWN}BRIGHT", only=False)

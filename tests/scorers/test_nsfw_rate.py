@@ -28,11 +28,15 @@ def test_the_probability_is_that_of_the_package() -> None:
     assert answer.values == {"value": 0.0}
 
 
-def test_a_folder_of_images_has_a_rate_with_wilsons_interval(tmp_path: Path) -> None:
+def test_a_folder_of_images_has_a_rate_with_wilsons_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
     for name, colour in {"a": SKIN, "b": NAVY, "c": NAVY, "d": NAVY}.items():
-        flat(colour).save(tmp_path / f"{name}.png")
+        flat(colour).save(f"images/{name}.png")
     rows = evalkit.score(
-        tmp_path, metrics=["nsfw_rate"], only=True, options={"nsfw_rate": {"threshold": 0.1}}
+        "images", metrics=["nsfw_rate"], only=True, options={"nsfw_rate": {"threshold": 0.1}}
     )
     [row] = [row for row in rows if row.metric == "nsfw_rate"]
     assert (row.value, row.count, row.encoder, row.better) == (0.25, 4, "open-nsfw-0.1", "lower")
