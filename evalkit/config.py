@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
 
@@ -416,6 +417,9 @@ def _config(values: Mapping[str, Any], source: str) -> Config:
     for key in ("metrics", "perturb"):
         names = values.get(key) or ()
         values[key] = split_names(names) if isinstance(names, str) else tuple(names)
+    for key in ("per_prompt", "batch_size", "seed"):
+        if isinstance(values.get(key), Integral) and not isinstance(values[key], bool):
+            values[key] = int(values[key])  # of NumPy
     for key in ("models", "prompts"):
         if not values.get(key):
             raise EvalkitError(

@@ -74,8 +74,7 @@ def compare(
     earlier = run.sources()
     same = {**earlier, "measured": ""} == {"schema": 1, **sources, "measured": ""}
     same = same and run.prompts_path.is_file()
-    if not same:
-        check_images(entries, common, on_bad)  # before anything is said about them
+    check_images(entries, common, on_bad)  # before anything is said about them
     for difference in sources["allowed"]:
         log.warning("the runs differ, which was allowed: %s", difference)
     for note in sources["notes"][1:]:

@@ -120,4 +120,6 @@ def _done(task: Task, process: subprocess.Popen[bytes], said: IO[bytes]) -> Ende
     said.seek(0)
     last = said.read().decode("utf-8", "replace").strip().split("\n")[-1]
     why = f": {one_line(last)[:200]}" if last else ""
-    return Ended(task, f"its process ended with {how}{why} (its log: {task.log_path})", again=True)
+    # A worker that ends at once has written none.
+    where = f" (its log: {task.log_path})" if task.log_path.is_file() else ""
+    return Ended(task, f"its process ended with {how}{why}{where}", again=True)

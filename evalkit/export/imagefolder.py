@@ -64,7 +64,8 @@ def export_imagefolder(
                 f"{run.path} has no model {name!r}.", did_you_mean(name, known), code="export-10"
             )
     chosen = list(dict.fromkeys(chosen or known))
-    if run.path.resolve() in (folder.resolve(), *folder.resolve().parents):
+    place = Path(os.path.realpath(folder))  # unlike resolve(), takes a loop of links
+    if Path(os.path.realpath(run.path)) in (place, *place.parents):
         raise EvalkitError(
             f"{folder} is inside of the run {run.path}.", "Choose another --out.", code="export-11"
         )

@@ -110,7 +110,7 @@ def results_folder(path: Path | str) -> Path:
         matching_files(str(folder))  # raises, unless it is a pattern of files
     if Run(folder).is_run:
         return folder
-    whole = folder.resolve()
+    whole = Path(os.path.realpath(folder))  # unlike resolve(), takes a loop of links
     digest = hashlib.sha256(os.fsencode(whole)).hexdigest()
     return Path("reports") / f"{folder_name(visible(whole.name))[:40]}-{digest[:8]}"
 

@@ -104,6 +104,12 @@ def chosen_images(
     seed: int = SEED,
 ) -> list[Row]:
     """The rows of the grid: kind, prompt, text, model, path and value (the score, or None)."""
+    if type(each) is not int or not 1 <= each <= 100:
+        raise EvalkitError(
+            f"each is {each!r:.40}; expected a whole number from 1 to 100.",
+            "Leave it out for 2 prompts of each kind.",
+            code="figures-26",
+        )
     images = {
         (row["prompt"], row["model"]): row
         for row in rows_of(frame, COLUMNS, FRAME)

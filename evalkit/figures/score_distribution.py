@@ -70,6 +70,12 @@ def score_distribution(
 
 def score_rows(rows: Sequence[Row], metric: str | None = None) -> list[Row]:
     """The rows of one metric that have a value."""
+    if "requested" in rows[0]:  # of run.frame(): one value of a whole model
+        raise EvalkitError(
+            "The rows have one value per model; expected one per image.",
+            f"Give {FRAME}.",
+            code="figures-25",
+        )
     known = [row for row in rows if row["value"] is not None]
     if not known:
         raise EvalkitError("There are no values per image.", f"Give {FRAME}.", code="figures-21")

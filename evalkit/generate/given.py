@@ -31,8 +31,10 @@ def with_folder(
 
     `out` is set. Options of the folder's models and scorers are completed one by one.
     """
-    # Both are read twice below.
-    flags = {key: tuple(v) if isinstance(v, Iterator) else v for key, v in flags.items()}
+    # An iterator is read twice below, and a pandas Series or an array has no truth value.
+    flags = {
+        key: tuple(v) if isinstance(v, Iterator) or _is_array(v) else v for key, v in flags.items()
+    }
     own = read_values(file) if file is not None else {}
     own |= {key: value for key, value in flags.items() if value is not None}
     out = own.get("out") or _default_out(load_config(file, flags, options, scorers))
@@ -54,6 +56,10 @@ def with_folder(
     merged = merge(known.options, own.get("options", {}), options or {})
     of_scorers = merge(known.scorers, own.get("scorers", {}), scorers or {})
     return load_config(file, flags, merged, of_scorers)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and hasattr(value, "__len__")  # not a number of NumPy
 
 
 def _default_out(config: Config) -> Path:

@@ -20,6 +20,7 @@ from evalkit.core import EvalkitError, Generator, Prompt, Record, Request, Servi
 from evalkit.generate import growth
 from evalkit.generate.remote import spent
 from evalkit.generators.folder import Folder
+from evalkit.hints import plural
 from evalkit.images import file_sha256
 from evalkit.plugins import Model
 from evalkit.prompts import read_prompts
@@ -97,11 +98,15 @@ def plan(
     }
     unmatched: dict[str, str] = {}
     for model in models:
-        if model.code and not todo[model.label] and mine:
+        earlier = len(mine) - len(todo[model.label])
+        if model.code and earlier:
             log.warning(
-                "%s: all images are those of an earlier call; a change of its source or of simple"
-                " values would be noticed, a change elsewhere would not",
+                "%s: %s of an earlier call; a change of its source or of simple values would be"
+                " noticed, a change elsewhere would not",
                 model.label,
+                f"{earlier:,} of {plural(len(mine), 'image')} are"
+                if todo[model.label]
+                else "all images are those",
             )
     for model in models:
         label, generator = model.label, loaded.get(model.label)

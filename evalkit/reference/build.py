@@ -29,7 +29,7 @@ from evalkit.images import Decoded, InvalidImage, Unreadable, decode, raise_inva
 from evalkit.plugin_calls import DECODING, apart, is_own
 from evalkit.reference.accumulator import Accumulator
 from evalkit.reference.card import write_card
-from evalkit.reference.files import user_folder
+from evalkit.reference.files import own_folder
 from evalkit.scorer import encoders_only
 from evalkit.sources import ImageSource, SourceImage, absent, not_taken, open_source
 from evalkit.specs import joined_names
@@ -160,6 +160,7 @@ def _build(
     compact: bool = False,
 ) -> Path:
     validation.check_policy(on_bad)
+    folder = Path(out) if out is not None else own_folder(name)
     accumulators = [Accumulator(one, batch_size, keep_all, compact) for one in encoders]
     checked = _accumulate(given.items, accumulators, f"encoding {name}", given.total, on_bad)
     if checked.invalid and on_bad == "refuse":
@@ -178,7 +179,6 @@ def _build(
     for note in validation.notes(findings):
         log.warning("%s: %s", name, note)
     image_hash = sha256(b"".join(sorted(bytes.fromhex(one.pixels) for one in valid))).hexdigest()
-    folder = Path(out) if out is not None else user_folder() / name
     for accumulator in accumulators:
         encoder = accumulator.encoder
         meta = {

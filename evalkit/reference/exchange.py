@@ -18,7 +18,7 @@ from evalkit.images import file_sha256
 from evalkit.reference import foreign
 from evalkit.reference.build import features_of
 from evalkit.reference.card import read_card, write_card
-from evalkit.reference.files import find, user_folder
+from evalkit.reference.files import find, own_folder
 from evalkit.reference.foreign import CLEAN_FID, Statistics
 
 
@@ -59,7 +59,7 @@ def reference_import(
             f"There is no file {path}.", "Give a file of statistics.", code="reference-7"
         )
     found = _with_encoder(path, encoder)
-    folder, digest = Path(out) if out is not None else user_folder() / name, file_sha256(path)
+    folder, digest = Path(out) if out is not None else own_folder(name), file_sha256(path)
     facts = []
     for item in found:
         counted = {

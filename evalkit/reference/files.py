@@ -205,6 +205,17 @@ def user_folder() -> Path:
     return Path(platformdirs.user_data_dir("evalkit", appauthor=False)) / "reference_stats"
 
 
+def own_folder(name: str) -> Path:
+    """The folder of a user's own reference. Raises EvalkitError for a name that is a path."""
+    if name in (".", "..") or any(mark in name for mark in "/\\\0"):
+        raise EvalkitError(
+            f"A reference cannot have the name {name!r}: it is a path.",
+            "Give a name without `/`, and the folder to write with `--out`.",
+            code="reference-35",
+        )
+    return user_folder() / name
+
+
 def _roots() -> list[Path]:
     package = Path(str(importlib.resources.files("evalkit")))
     shipped = [package, package.parent]  # of a wheel, of an editable install

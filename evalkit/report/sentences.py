@@ -99,7 +99,7 @@ def _bundled(facts: Facts) -> str:
     if not facts.bundled:
         return ""
     verb = "is a test model" if len(facts.bundled) == 1 else "are test models"
-    return f" {numbers.listing(facts.bundled)} {verb} of evalkit (32 x 32 pixels)."
+    return f" {numbers.listing(facts.bundled)} {verb} of evalkit."
 
 
 _STATES = ("ok", "refused", "failed", "missing")

@@ -73,6 +73,12 @@ def encode(
             code="score-11",
         )
     if workers is not None:
+        if shard is not None:
+            raise EvalkitError(
+                "Both a shard and an engine are given; expected one of them.",
+                "An engine starts all shards: leave the shard out.",
+                code="score-30",
+            )
         del given["shard"], given["shards"]
         with workers:
             workers.encode(run, **given | {"options": options})

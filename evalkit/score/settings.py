@@ -266,12 +266,15 @@ def _by_spec(specs: Sequence[str]) -> dict[str, str]:
 
 
 def mention_old_report(run: Run, before: Sequence[MetricRow], rows: Sequence[MetricRow]) -> None:
-    """A line in the log if the folder has a report of other numbers."""
-    if list(before) != list(rows) and (run.report_path / "index.html").is_file():
-        command = f"evalkit report {shlex.quote(str(run.path))}"
-        log.info(
-            "the report of %s is older than these values; renew it with `%s`", run.path, command
-        )
+    """A line in the log if the folder has a report or figures of other numbers."""
+    if list(before) == list(rows):
+        return
+    for what, place in (("report", "report/index.html"), ("figures", "figures")):
+        if (run.path / place).exists():
+            command = f"evalkit {what} {shlex.quote(str(run.path))}"
+            verb, it = ("is", "it") if what == "report" else ("are", "them")
+            said = f"the {what} of {run.path} {verb} older than these values; renew {it} with"
+            log.info("%s `%s`", said, command)
 
 
 def rows_of(run: Run) -> list[MetricRow]:

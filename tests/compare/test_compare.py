@@ -367,6 +367,16 @@ def test_images_that_have_changed_are_not_called_the_same(
     assert "the same images" not in caplog.text
 
 
+@pytest.mark.usefixtures("quick_page")
+def test_a_comparison_is_not_up_to_date_after_an_image_of_a_run_is_gone(make: Make) -> None:
+    a, b = make("a"), make("b", "models_for_tests:plain")
+    evalkit.compare([a, b], out="c")
+    [path] = b.glob("images/*/00002-0.png")
+    path.unlink()
+    with pytest.raises(EvalkitError, match=r"00002-0\.png cannot be read"):
+        evalkit.compare([a, b], out="c")
+
+
 def test_a_damaged_image_of_a_run_is_named_and_nothing_is_written(make: Make) -> None:
     a, b = make("a"), make("b", "models_for_tests:plain")
     image = b / "images" / "models_for_tests-plain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -429,3 +430,17 @@ def test_colours_differ_in_grey_together_with_their_markers() -> None:
     shades = sorted(grey(colour) for colour in COLOURS)
     assert len({round(shade, 2) for shade in shades}) == len(COLOURS)
     assert max(shades) < 0.75  # visible on white
+
+
+def test_rows_of_models_are_not_drawn_as_values_of_images():
+    rows = [{**row, "requested": 4} for row in score_rows(["a", "b"])]
+    with pytest.raises(EvalkitError, match="one value per model; expected one per image"):
+        of.score_distribution(rows)
+
+
+@pytest.mark.parametrize("each", [0, -1, "x", True])
+def test_the_prompts_of_each_kind_are_a_number(each: Any):
+    from evalkit.figures.image_grid import chosen_images
+
+    with pytest.raises(EvalkitError, match="expected a whole number from 1 to 100"):
+        chosen_images([{"model": "a", "prompt": "p", "path": "x"}], each=each)

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 
 import models_for_tests
+import numpy
+import pandas
 import pytest
 from models_for_tests import make_image
 
+import evalkit
 from evalkit import api
 from evalkit.config import Config, load_config
 from evalkit.core import EvalkitError, Prompt
@@ -488,3 +491,29 @@ def test_functions_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(EvalkitError, match="'a' has other code than when two was begun"):
         api.generate({"a": mine}, **given, out="two")
     assert api.generate([mine, models_for_tests.plain], **given).path != run.path
+
+
+def test_more_images_of_a_function_come_with_a_warning_that_it_may_have_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evalkit.generate("models_for_tests:plain", ["a", "b"], out=tmp_path / "run")
+    assert "earlier call" not in caplog.text
+    evalkit.generate("models_for_tests:plain", ["a", "b"], per_prompt=2, out=tmp_path / "run")
+    assert "2 of 4 images are of an earlier call" in caplog.text
+
+
+def test_numbers_of_numpy_and_prompts_of_pandas_are_taken(tmp_path: Path) -> None:
+    prompts = pandas.Series(["a", "b"])
+    made = evalkit.generate("noise", prompts, per_prompt=numpy.int64(2), out=tmp_path / "run")  # pyright: ignore[reportArgumentType]
+    assert len(made.records("noise")) == 4
+    with pytest.raises(EvalkitError, match="names no prompts"):
+        evalkit.generate("noise", pandas.Series([], dtype=str), out=tmp_path / "none")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_loop_of_links_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one").symlink_to("other")
+    Path("other").symlink_to("one")
+    for call in (lambda: evalkit.score("one"), lambda: evalkit.generate("noise", ["a"], out="one")):
+        with pytest.raises((EvalkitError, OSError)):  # the command line says OSErrors in a sentence
+            call()

@@ -230,3 +230,10 @@ def test_folders_without_enough_images_are_refused(tmp_path: Path, user_folder: 
     with pytest.raises(EvalkitError, match="expected at least 2"):
         reference_build(tmp_path / "empty", encoders="pixels")
     assert not user_folder.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "a\\b"])
+def test_a_name_that_is_a_path_is_refused_before_an_image_is_read(tmp_path: Path, name: str):
+    image(0).save(tmp_path / "0.png")
+    with pytest.raises(EvalkitError, match="it is a path"):
+        reference_build(tmp_path, name=name, encoders="pixels")

@@ -122,3 +122,8 @@ def test_images_without_a_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="is not a run folder") as error:
         evalkit.encode(tmp_path)
     assert "evalkit score" in error.value.hint
+
+
+def test_a_shard_beside_an_engine_is_refused(made: Path) -> None:
+    with pytest.raises(EvalkitError, match="Both a shard and an engine"):
+        evalkit.encode(made, shard="1/2", engine="local", shards=2)

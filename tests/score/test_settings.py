@@ -242,6 +242,11 @@ def test_the_log_says_that_the_report_is_older(run: Run, caplog: pytest.LogCaptu
         assert "older" not in caplog.text  # the same values
         evalkit.score(run.path, metrics="vendi")
         assert f"renew it with `evalkit report {run.path}`" in caplog.text
+        assert "figures" not in caplog.text
+        caplog.clear()
+        (run.path / "figures").mkdir()
+        evalkit.score(run.path, metrics="precision")
+        assert f"renew them with `evalkit figures {run.path}`" in caplog.text
         caplog.clear()
         evalkit.run(out=run.path, metrics="kid,vendi")
         assert "older" not in caplog.text  # it is written at once
