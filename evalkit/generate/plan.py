@@ -98,13 +98,13 @@ def plan(
     }
     unmatched: dict[str, str] = {}
     for model in models:
-        earlier = len(mine) - len(todo[model.label])
-        if model.code and earlier:
+        done = len(mine) - len(todo[model.label])
+        if model.code and done:
             log.warning(
                 "%s: %s of an earlier call; a change of its source or of simple values would be"
                 " noticed, a change elsewhere would not",
                 model.label,
-                f"{earlier:,} of {plural(len(mine), 'image')} are"
+                f"{done:,} of {plural(len(mine), 'image')} are"
                 if todo[model.label]
                 else "all images are those",
             )
