@@ -230,13 +230,7 @@ def generate(
             as torchrun, Slurm or Kubernetes put it into the environment, else all images.
     """
     given = locals()
-    workers, given["options"] = workers_of(engine, options, shards)
-    if workers is not None and shard is not None:
-        raise EvalkitError(
-            "Both a shard and an engine are given; expected one of them.",
-            "An engine starts all shards: leave the shard out.",
-            code="api-1",
-        )
+    workers, given["options"] = workers_of(engine, options, shards, shard)
     settings = _settings(given)
     if dry_run:
         return stage.estimate(settings, retry_ambiguous)

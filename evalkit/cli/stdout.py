@@ -44,11 +44,9 @@ class Stdout(Console):
 
     def render(self, *shown: Any, **options: Any) -> Iterable[Segment]:
         for segment in super().render(*shown, **options):
-            yield (
-                segment
-                if segment.control
-                else segment._replace(text=plain(printable(segment.text)))
-            )
+            if not segment.control:
+                segment = segment._replace(text=plain(printable(segment.text)))
+            yield segment
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -64,11 +64,23 @@ class Workers:
 
 
 def workers_of(
-    name: str | None, options: Mapping[str, Any] | None, shards: int | None
+    name: str | None,
+    options: Mapping[str, Any] | None,
+    shards: int | None,
+    shard: str | None = None,
 ) -> tuple[Workers | None, dict[str, Any]]:
-    """The workers that a call asks for, if it names an engine, and the options of all others."""
+    """The workers that a call asks for, if it names an engine, and the options of all others.
+
+    Raises EvalkitError for a shard beside an engine, and for shards without one.
+    """
     left = dict(options or {})
     if name is not None:
+        if shard is not None:
+            raise EvalkitError(
+                "Both a shard and an engine are given; expected one of them.",
+                "An engine starts all shards: leave the shard out.",
+                code="engines-31",
+            )
         return Workers(name, left, shards), left
     if shards is not None:
         raise EvalkitError(

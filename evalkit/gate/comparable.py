@@ -13,6 +13,7 @@ from typing import Any
 from evalkit.config import did_you_mean
 from evalkit.core import EvalkitError
 from evalkit.gate.snapshot import Snapshot
+from evalkit.report.numbers import listing
 
 FIELDS = (
     "prompts", "seed", "per_prompt", "generation", "device", "dtype", "prompt_rewriting",
@@ -124,7 +125,5 @@ def _text(value: Any, others: Any = ()) -> str:
         return NOT_RECORDED if value == "" else str(value)
     if len(value) <= _MOST:
         return ", ".join(map(str, value))
-    own = [str(one) for one in value if one not in others]
-    more = f" and {len(own) - _MOST} more" if len(own) > _MOST else ""
-    lacking = f"{', '.join(own[:_MOST])}{more} only here" if own else "all of them in the other one"
-    return f"{len(value)} values, {lacking}"
+    own = listing([str(one) for one in value if one not in others], _MOST)
+    return f"{len(value)} values, {f'{own} only here' if own else 'all of them in the other one'}"

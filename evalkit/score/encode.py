@@ -63,7 +63,7 @@ def encode(
         EvalkitError: not a run; else as `score`.
     """
     given = {name: value for name, value in locals().items() if name not in ("path", "engine")}
-    workers, options = workers_of(engine, options, shards)
+    workers, options = workers_of(engine, options, shards, shard)
     run = Run(path)
     if not run.is_run:
         raise EvalkitError(
@@ -73,12 +73,6 @@ def encode(
             code="score-11",
         )
     if workers is not None:
-        if shard is not None:
-            raise EvalkitError(
-                "Both a shard and an engine are given; expected one of them.",
-                "An engine starts all shards: leave the shard out.",
-                code="score-30",
-            )
         del given["shard"], given["shards"]
         with workers:
             workers.encode(run, **given | {"options": options})

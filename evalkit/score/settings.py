@@ -269,10 +269,12 @@ def mention_old_report(run: Run, before: Sequence[MetricRow], rows: Sequence[Met
     """A line in the log if the folder has a report or figures of other numbers."""
     if list(before) == list(rows):
         return
-    for what, place in (("report", "report/index.html"), ("figures", "figures")):
-        if (run.path / place).exists():
+    for what, verb, it, made in (
+        ("report", "is", "it", run.report_path / "index.html"),
+        ("figures", "are", "them", run.path / "figures"),
+    ):
+        if made.exists():
             command = f"evalkit {what} {shlex.quote(str(run.path))}"
-            verb, it = ("is", "it") if what == "report" else ("are", "them")
             said = f"the {what} of {run.path} {verb} older than these values; renew {it} with"
             log.info("%s `%s`", said, command)
 
