@@ -17,12 +17,15 @@ _ORDER = "take the images in their order with `--set LABEL.match=order`, "
 def first_of(found: Mapping[str, Matched], series: Series, requests: Sequence[Request]) -> str:
     """Whether the numbers count from 0 or from 1, where the numbers show it."""
     _check_swapped(found, series, requests)
-    series, count = places_of(series, requests), length(requests)
-    numbers, several = series.numbers, max(request.sample for request in requests) > 0
+    given, series, count = series, places_of(series, requests), length(requests)
+    numbers, last = series.numbers, max(request.sample for request in requests)
     end = max(numbers) + (0 in numbers)
     alone = len(numbers) == len(series.files)
     more = len(numbers) > count and end % count == 0
-    if alone and end > count and (several or more):
+    # NUMBER-SEED counts all images of all prompts: with fewer of them it looks like positions.
+    seeds = series is given and any((item.second or 0) > last for item in series.files)
+    counter = last > 0 and count > 1 and seeds
+    if alone and (counter or (end > count and (last > 0 or more))):
         raise EvalkitError(
             f"The folder has {len(numbers)} images numbered from {min(numbers)} for"
             f" {plural(count, 'prompt')}: several images per prompt, or images of more prompts than"

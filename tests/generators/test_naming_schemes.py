@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -242,6 +242,7 @@ def prompts_of(texts: list[str], ids: list[str] | None = None) -> list[Prompt]:
     order=st.permutations(TEXTS),
     lost=st.sets(st.integers(0, 20), max_size=6),
 )
+@example(scheme="WebUI", count=2, samples=2, order=TEXTS, lost={2, 3})
 def test_no_scheme_is_paired_wrongly_in_silence(scheme, count, samples, order, lost) -> None:
     task = Task(prompts_of(order[:count]), samples, lost)
     if not task.images():
