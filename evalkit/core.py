@@ -221,7 +221,7 @@ class Moments(NamedTuple):
 
 
 _TEXTS = ("feature", "paper", "prefix", "title", "question", "meaning", "aspect")
-_FUNCTIONS = ("leave_out", "leave_out_pairs", "approximation", "describe", "baseline")
+_FUNCTIONS = ("leave_out", "leave_out_pairs", "approximation", "describe", "caution", "baseline")
 
 
 def _is_name(value: object) -> bool:
@@ -295,6 +295,8 @@ class Metric:
             values for this many images; "" where it is exact.
         describe: `(*, fake: int, real: int) -> str`, what was computed from this many generated
             images and stored reference features; it goes into the row's note.
+        caution: `(*, fake: int, dimension: int) -> str`, why the value of this many images may
+            mislead; "" where it does not. It stands beside the value.
         baseline: `(*, real: Tensor, real_moments: Moments, count: int) -> float | None`, the
             finite-sample baseline: the value that `count` real images would have.
         most: of more images than this, a seeded sample of this size is measured, and the row says
@@ -320,6 +322,7 @@ class Metric:
     leave_out_pairs: Callable[..., Tensor] | None = None
     approximation: Callable[..., str] | None = None
     describe: Callable[..., str] | None = None
+    caution: Callable[..., str] | None = None
     baseline: Callable[..., float | None] | None = None
     depends_on_count: bool = False
     from_zero: bool = False

@@ -171,8 +171,14 @@ def test_images_that_were_added_after_the_scoring(
 ) -> None:
     evalkit.generate(out=run.path, per_prompt=3)
     caplog.set_level("WARNING", "evalkit")
-    evalkit.tables(run.path)
-    assert "images of a are not those that were scored" in caplog.text
+    made = {path.name: path for path in evalkit.tables(run.path)}
+    said = "The images of a are not those that were scored (6 then, 9 now): score it again."
+    assert said in caplog.text
+    assert said in made["metrics.tex"].read_text()
+    page = evalkit.report(run.path)
+    for text in (page.read_text(), (page.parent / "report.md").read_text()):
+        banner = text.index("Scores of bundled encoders")
+        assert 0 < text.index("The images have changed.") < text.index(said) < banner
     evalkit.score(run.path)
     caplog.clear()
     evalkit.tables(run.path)

@@ -75,11 +75,22 @@ def mention_changes(run: Run, models: Iterable[str]) -> Changes:
                 f" they were made; the first one is {found[0]}."
             )
         if run.is_stale(model, records):
-            said.append(f"The images of {model} are not those that were scored: score it again.")
+            said.append(
+                f"The images of {model} are not those that were scored"
+                f"{_then_and_now(run, model, len(made))}: score it again."
+            )
     said += [f"{lost} The model is left out." for lost in lost_models(run).values()]
     for sentence in said:
         log.warning("%s: %s", run.path, sentence)
     return Changes(files, said)
+
+
+def _then_and_now(run: Run, model: str, now: int) -> str:
+    """How many images there were at the last scoring and are now; "" where that is the same."""
+    counts = run.protocol().get("counts")
+    own = counts.get(model) if isinstance(counts, Mapping) else None
+    then = own.get("ok") if isinstance(own, Mapping) else None
+    return f" ({then:,} then, {now:,} now)" if isinstance(then, int) and then != now else ""
 
 
 def make_again(run: Run) -> str:

@@ -112,12 +112,35 @@ def _fid_by_count(rows: Sequence[Row], source: Source) -> str:
         " markers: their value at infinite N, FID∞ (Chong and Forsyth 2020). There are no error"
         " bars."
     )
+    said += _too_few_images(rows)
     if not below:
         return said
     return (
         f"{said} Horizontal line: zero. Below zero: {', '.join(below)}. FID is never negative, but"
         " an extrapolation can be: the images are then as close to the reference as FID∞ can tell,"
         " or too few for it."
+    )
+
+
+def _too_few_images(rows: Sequence[Row]) -> str:
+    """The models whose line does not lead to FID∞, where the rows have the dimensions."""
+    from evalkit.metrics.infinity import caution
+
+    most: dict[str, Row] = {}
+    for row in rows:
+        most[row["model"]] = max(row, most.get(row["model"], row), key=lambda one: one["count"])
+    why = {
+        model: caution(fake=int(row["count"]), dimension=int(row["dimension"]))
+        for model, row in most.items()
+        if row.get("dimension")
+    }
+    concerned: dict[str, list[str]] = {}
+    for model, reason in why.items():
+        concerned.setdefault(reason, []).append(model)
+    return "".join(
+        f" FID∞ of {', '.join(models)} is no estimate: {reason}."
+        for reason, models in concerned.items()
+        if reason
     )
 
 

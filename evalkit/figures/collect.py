@@ -182,7 +182,10 @@ def fid_by_count(source: Source) -> list[Row]:
         fake, moments = features(source, model)
         counts, values = fid_at_counts(fake=fake, real_moments=moments)
         rows += [
-            {"model": model, "count": int(count), "value": float(value)}
+            {
+                **{"model": model, "count": int(count), "value": float(value)},
+                "dimension": fake.shape[1],
+            }
             for count, value in zip(counts.tolist(), values.tolist(), strict=True)
         ]
     if not rows:

@@ -8,6 +8,8 @@ from evalkit.gate.config import GateConfig, Rule, is_too_wide
 from evalkit.gate.rules import lone_metrics
 from evalkit.gate.snapshot import MISSING, Snapshot
 
+WIDE = 0.25  # of what a value is above that of as many real images: a larger margin is mentioned
+
 
 def notes_of(
     a: Snapshot, b: Snapshot, rules: Mapping[str, Rule], settings: GateConfig, *, all_metrics: bool
@@ -28,7 +30,22 @@ def notes_of(
         for name in rules:
             if name in side.states and (said := side.states[name].unanswered):
                 notes.append(f"{name}: of {side.name}, {said}: they are in no comparison of it.")
-    return notes + list(_of_groups(a, rules, settings))
+    return [*notes, *_wide_margins(a, b, rules), *_of_groups(a, rules, settings)]
+
+
+def _wide_margins(a: Snapshot, b: Snapshot, rules: Mapping[str, Rule]) -> Iterable[str]:
+    """Margins that are a share of a value which is mostly due to the number of images."""
+    for name, rule in rules.items():
+        value, floor = b.states[name].value, a.states[name].of_real
+        margin = rule.allowed(value) if value is not None and rule.margin is None else None
+        if value is None or floor is None or not margin or margin <= WIDE * (value - floor):
+            continue
+        rest = max(value - floor, 0.0)
+        yield (
+            f"{name}: as many real images have {floor:.4g} of the baseline's {value:.4g}, so the"
+            f" margin of {margin:.4g} is large beside the rest, {rest:.4g}: a clear change may"
+            " pass. More images make this part smaller; gate.toml may state a margin of its own."
+        )
 
 
 def _of_groups(a: Snapshot, rules: Mapping[str, Rule], settings: GateConfig) -> Iterable[str]:

@@ -71,6 +71,7 @@ class State:
     keys: tuple[Key, ...] = ()  # the images, or requests, in the order of prompts and samples
     scored: bool = False  # whether the values are those of a scorer
     unanswered: str = ""  # of a scorer: the images without an answer, in words
+    of_real: float | None = None  # the finite-sample baseline: the value of as many real images
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,9 @@ def take(
     found = measurements(run, images, specs, table, order, {} if loaded is None else loaded)
     states = {metric.name: _state(metric, found, taken) for metric in table}
     states |= _of_records(images, requests_of(run, images.all_records), ids, order)
+    for row in rows:
+        if row.model == label and row.baseline is not None and row.metric in states:
+            states[row.metric] = replace(states[row.metric], of_real=row.baseline)
     states |= _of_ratings([row for row in rows if row.model == label], known)
     return Snapshot(
         name=f"{path}:{label}",

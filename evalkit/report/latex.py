@@ -204,6 +204,7 @@ def _notes(
         images = sorted({row.count for one in found for row in one.measured})
         each = "" if len(set(images)) == 1 else "; metrics.csv has that of each value"
         notes.append(f"{numbers.counts(images)} images per model{each}.")
+    notes += facts.changes.said
     if sentences.banner(facts):
         notes.append(sentences.banner_title(facts))
     return [*notes, _version(facts)]

@@ -252,6 +252,12 @@ def basis(facts: Facts) -> str:
     return " ".join(texts)
 
 
+def changes(facts: Facts) -> str:
+    """The warning above values of images that are others now; "" where none has changed."""
+    said = " ".join(facts.changes.said)
+    return f"{said} The values below are those of the last scoring." if said else ""
+
+
 def banner(facts: Facts) -> str:
     """The warning above values that compare with no published one; "" where it is not needed."""
     if blind := facts.blind_encoders:
@@ -362,7 +368,7 @@ def remarks(facts: Facts) -> list[str]:
     """Facts about prompts and images that limit what the values mean."""
     duplicates = whole(part(facts.protocol, "prompts").get("duplicates"))
     sources = part(facts.protocol, "sources").get("notes", ())  # of several runs in one
-    texts = [*facts.changes.said, *sources, vocabulary(facts), *unchanged_prompts(facts)]
+    texts = [*sources, vocabulary(facts), *unchanged_prompts(facts)]
     if facts.others:
         others = numbers.listing(facts.others)
         texts.insert(0, f"The folder also has {others}: not part of this comparison.")

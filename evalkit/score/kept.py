@@ -31,7 +31,7 @@ from evalkit.run_folder import Run
 from evalkit.score.measure import Measurement
 from evalkit.statistics.intervals import Interval
 
-SCHEMA = 3
+SCHEMA = 4
 # The code between features and values; that of encoders is part of their fingerprints.
 _CODE = ("evalkit.metrics", "evalkit.statistics.intervals", "evalkit.score.measure")
 
@@ -79,7 +79,7 @@ def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) ->
         "left_out_pairs": None if found.left_out_pairs is None else found.left_out_pairs.tolist(),
     }
     content = {"key": key, "value": found.value, "interval": found.interval, "note": found.note}
-    content |= {"unanswered": found.unanswered, "why_unanswered": found.why_unanswered, **lists}
+    content |= {"caution": found.caution, "unanswered": found.unanswered, "why_unanswered": found.why_unanswered, **lists}
     text = json.dumps(content | {"sha256": digest(content)}, ensure_ascii=False, allow_nan=False)
     write_atomically(run.measured_path(model, metric.name), text + "\n")
 
@@ -101,6 +101,7 @@ def read(run: Run, model: str, metric: Metric, key: str) -> Measurement | None:
             content["value"],
             Interval(low, high, method),
             content["note"],
+            content["caution"],
             per_image,
             None if left_out is None else torch.from_numpy(left_out),
             None if pairs is None else torch.from_numpy(pairs),
@@ -126,6 +127,6 @@ def code() -> str:
 
 
 def _is_own(metric: Metric) -> bool:
-    names = "compute", "leave_out", "leave_out_pairs", "approximation", "describe"
+    names = "compute", "leave_out", "leave_out_pairs", "approximation", "describe", "caution"
     functions = (getattr(metric, name) for name in names)
     return all(is_own(one) for one in functions if one is not None)

@@ -36,6 +36,7 @@ class Measurement:
     value: float | None  # None: not measured, and `note` gives the reason
     interval: Interval = _NO_INTERVAL
     note: str = ""
+    caution: str = ""  # why the value may mislead
     per_image: NDArray[np.float64] | None = None  # [N]; None for a property of the set
     left_out: Tensor | None = None  # float64 [G], the values without each group of prompts
     left_out_pairs: Tensor | None = None  # float64 [G (G - 1) / 2], without each two groups
@@ -115,12 +116,12 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
         )
     if not bool(torch.isfinite(result).all() and torch.isfinite(result.mean())):
         return Measurement(None, note="not measured: the value is not finite")
-    note = _description(metric, evidence)
+    note, caution = _description(metric, evidence), _caution(metric, evidence)
     if result.ndim == 0:
         value = metric.in_range(float(result))
         interval, left_out = _set_interval(metric, evidence, inputs, value)
         pairs = None if left_out is None else _left_out_pairs(metric, evidence, inputs)
-        return Measurement(value, _clamped(metric, interval), note, None, left_out, pairs)
+        return Measurement(value, _clamped(metric, interval), note, caution, None, left_out, pairs)
     values = result.numpy()
     for end in (values.min(), values.max()):
         metric.in_range(float(end))
@@ -130,7 +131,7 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
         values, evidence.clusters
     )
     value = metric.in_range(float(values.mean()))
-    return Measurement(value, _clamped(metric, interval), note, values)
+    return Measurement(value, _clamped(metric, interval), note, caution, values)
 
 
 def point(metric: Metric, evidence: Evidence) -> float | None:
@@ -206,7 +207,7 @@ def _converted(result: Any) -> Tensor | str:
 
 
 def text(metric: Metric, field: str, inputs: Mapping[str, Any]) -> str:
-    """What a metric states about its values by `describe` or `approximation`; "" for nothing."""
+    """What a metric states about its values by a function of texts; "" for nothing."""
     if getattr(metric, field) is None:
         return ""
     try:
@@ -337,10 +338,17 @@ def _set_interval(
         method = f"Wilson, {count} prompts ({metric.name} is the same without any group)"
         return intervals.wilson(value * count, count, method=method), left_out
     if interval.low is not None and metric.approximation is not None:
-        count, dimension = evidence.fake[metric.feature].shape
-        if how := text(metric, "approximation", {"fake": count, "dimension": dimension}):
+        if how := text(metric, "approximation", _sizes(metric, evidence)):
             interval = interval._replace(method=f"{interval.method}, {how}")
     return interval, left_out
+
+
+def _sizes(metric: Metric, evidence: Evidence) -> dict[str, int]:
+    return dict(zip(("fake", "dimension"), evidence.fake[metric.feature].shape, strict=True))
+
+
+def _caution(metric: Metric, evidence: Evidence) -> str:
+    return "" if metric.caution is None else text(metric, "caution", _sizes(metric, evidence))
 
 
 def _description(metric: Metric, evidence: Evidence) -> str:

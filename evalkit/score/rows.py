@@ -41,6 +41,8 @@ def metric_row(
     count = len(images.files)
     reference = setup.references.get(metric.encoder) if metric.compares else None
     notes, cautions, baseline = [found.note] if found.note else [], [], None
+    if found.caution:
+        cautions.append(found.caution)
     if found.value is not None and found.why_unanswered:
         cautions.append(f"{images.model}: {found.why_unanswered}")
     if found.value is not None and reference and 0 < reference.count < FEW_REAL:

@@ -347,6 +347,8 @@ def test_fid_by_count_ends_at_fid(measured: Run) -> None:
     [fid] = [row.value for row in measured.metrics() if row.metric == "fid"]
     assert last["count"] == 30
     assert last["value"] == pytest.approx(fid)
+    few = f"FID∞ of noise is no estimate: of 30 images with {last['dimension']:.0f} dimensions"
+    assert few in (folder / "fid_by_count.txt").read_text()
 
 
 @pytest.mark.skipif(shutil.which("pdffonts") is None, reason="needs pdffonts (poppler-utils)")

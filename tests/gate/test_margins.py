@@ -273,6 +273,27 @@ def test_what_limits_a_comparison_is_said_in_one_sentence_each() -> None:
     assert notes_of(other, model(), {}, GateConfig(), all_metrics=False) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "of_real", "rule", "said"),
+    [
+        (260.0, 249.0, Rule(relative=0.05), "the margin of 13 is large beside the rest, 11:"),
+        (240.0, 249.0, Rule(relative=0.05), "the margin of 12 is large beside the rest, 0:"),
+        (260.0, 200.0, Rule(relative=0.05), ""),  # 13 of 60
+        (260.0, 200.0, Rule(relative=0.06), "the margin of 15.6 is large beside the rest, 60:"),
+        (260.0, 249.0, Rule(margin=13.0), ""),  # somebody chose it
+        (260.0, 249.0, Rule(most=300.0), ""),
+        (260.0, None, Rule(relative=0.05), ""),
+    ],
+)
+def test_a_margin_that_is_large_beside_the_distance_from_real_images_is_said(
+    value: float, of_real: float | None, rule: Rule, said: str
+) -> None:
+    a, b = model(replace(state("fid"), of_real=of_real)), model(state("fid", value))
+    notes = notes_of(a, b, {"fid": rule}, GateConfig(), all_metrics=False)
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)
+
+
 def test_groups_are_decided_for_metrics_of_their_direction_that_are_wider() -> None:
     values = (0.0, 10.0, 5.0, 6.0, 20.0, 3.0)
     side = model(

@@ -52,3 +52,32 @@ def test_the_note_states_the_line():
     assert infinity.describe(fake=30) == f"{line} 15 to 30, seed 2020{usual}"
     assert infinity.describe(fake=1001) == f"{line} 500 to 1001, seed 2020{usual}"
     assert infinity.describe(fake=10_000) == f"{line} 5000 to 10000, seed 2020"
+
+
+@pytest.mark.parametrize(("fake", "said"), [(63, "far too high"), (64, "too low"), (191, "too low")])
+def test_the_value_of_too_few_images_has_a_caution(fake, said):
+    found = infinity.caution(fake=fake, dimension=64)
+    assert f"of {fake} images with 64 dimensions the value may be {said}" in found
+    assert "at least 192 images" in found
+    assert infinity.caution(fake=192, dimension=64) == ""
+
+
+@pytest.mark.parametrize("decay", [0.25, 0.5])
+def test_the_caution_says_on_which_side_the_value_is(decay):
+    """Of a model as good as the reference FID-infinity is 0, within a tenth of FID's bias."""
+    dimension = 64
+    spectrum = (1 + np.arange(dimension)) ** -decay
+    real = torch.from_numpy(np.random.RandomState(0).randn(20_000, dimension) * spectrum)
+    moments = frechet.moments(real)
+
+    def left(count):
+        """The share of the bias that FID-infinity keeps, of five sets of images."""
+        sets = [np.random.RandomState(seed).randn(count, dimension) for seed in range(1, 6)]
+        found = [torch.from_numpy(one * spectrum) for one in sets]
+        ends = [infinity.fid_infinity(fake=one, real_moments=moments) for one in found]
+        plain = [frechet.fid(fake=one, real_moments=moments) for one in found]
+        return float(sum(ends) / sum(plain))
+
+    assert left(dimension // 2) > 0.3  # far too high
+    assert left(2 * dimension) < -0.1  # too low
+    assert abs(left(4 * dimension)) < 0.1

@@ -57,7 +57,7 @@ def test_a_user_metric_gets_an_interval():
 
 
 def test_a_user_metric_has_the_features_of_a_bundled_one():
-    """Its quick interval, its approximation note and its description are used."""
+    """Its quick interval, its approximation note, its description and its caution are used."""
     groups_seen = []
 
     def without(*, fake: Tensor, groups: Tensor) -> Tensor:
@@ -71,6 +71,7 @@ def test_a_user_metric_has_the_features_of_a_bundled_one():
             leave_out=without,
             approximation=lambda *, fake, dimension: f"{fake} x {dimension}",
             describe=lambda *, fake, real: f"{fake} against {real}",
+            caution=lambda *, fake, dimension: f"{fake} are few for {dimension}",
         ),
         evidence(FAKE),
     )
@@ -78,6 +79,7 @@ def test_a_user_metric_has_the_features_of_a_bundled_one():
     assert quick.interval[:2] == pytest.approx(slow.interval[:2])
     assert quick.interval.method.endswith(", 60 x 5")
     assert quick.note == "60 against 0"
+    assert quick.caution == "60 are few for 5"
 
 
 def test_a_metric_with_an_unknown_request_is_refused():
