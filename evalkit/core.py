@@ -552,6 +552,8 @@ class AgreementRow:
     ties: int  # pairs, among `pairs`, for which the metric has equal values
     prompts: int
     note: str = ""  # how the intervals were computed, or why there is none
+    p: float | None = None  # of "the accuracy is chance", one half; not corrected
+    p_adjusted: float | None = None  # corrected for all metrics of this poll and level (Holm)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def _is_state(found: Snapshot, state: State) -> bool:
     measure = state.measure
     low, high = measure.range
     texts = (measure.name, measure.title, state.encoder, state.reference, state.note)
-    numbers = [one for one in (state.value, state.low, state.high, state.of_real) if one is not None]
+    known = (state.value, state.low, state.high, state.of_real)
+    numbers = [one for one in known if one is not None]
     numbers += [*(state.values or ()), *(state.left_out or ()), *(state.left_out_pairs or ())]
     places = set(state.keys)
     return (

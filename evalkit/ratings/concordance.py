@@ -6,6 +6,7 @@ Only differences are compared: of two images of one prompt, or of two models on 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from evalkit.ratings.summary_file import PollSummary
 from evalkit.run_folder import Run
 from evalkit.statistics import votes
 from evalkit.statistics.concordance import Concordance, of_images, of_models
+from evalkit.statistics.multiple import holm
 
 LEAST_MODELS = 3  # with two, any metric agrees or disagrees entirely
 Values = Mapping[tuple[str, str], float]  # (model, prompt id) -> a value
@@ -35,9 +37,10 @@ def agreement_rows(
         found: the polls without excluded raters, and their summaries.
         rows: of metrics.json, on all prompts; those of ratings take no part.
     """
-    scores, made = _scores(run), []
+    scores, made = _scores(run), list[AgreementRow]()
     metrics = _metrics(rows)
     for poll, summary in found:
+        first = len(made)
         preferred = dict(_preferences(poll))
         for key, better in metrics.items():
             if key[:2] in scores:
@@ -47,6 +50,7 @@ def agreement_rows(
         for other, judged in judges:
             differences = dict(_preferences(other))
             made.append(_on_images(summary, _judge_key(judged), preferred, differences, "higher"))
+        made[first:] = _corrected(made[first:])
         people = _by_model(summary)
         for _, judged in judges if len(people) >= LEAST_MODELS else ():
             key = _judge_key(judged)
@@ -59,6 +63,15 @@ def agreement_rows(
             }
             made.append(_on_models(summary, key, people, values, better))
     return made
+
+
+def _corrected(rows: Sequence[AgreementRow]) -> list[AgreementRow]:
+    """The rows with p-values corrected together: of many metrics, one agrees by chance."""
+    adjusted = holm([row.p for row in rows])
+    return [
+        row if one is None else replace(row, p_adjusted=one.p)
+        for row, one in zip(rows, adjusted, strict=True)
+    ]
 
 
 def image_pairs(run: Run, asked: Sequence[Poll], rows: Sequence[MetricRow]) -> list[dict[str, Any]]:
@@ -213,4 +226,5 @@ def _row(
         ties=found.metric_ties,
         prompts=prompts,
         note="; ".join(filter(None, reasons)),
+        p=found.p,
     )

@@ -11,6 +11,7 @@ from evalkit.escape import visible
 from evalkit.ratings.summary_file import TARGET, PollSummary, Value
 from evalkit.report import numbers
 from evalkit.report.findings import RULE
+from evalkit.statistics.multiple import significant
 
 TITLES = {
     "mean_opinion": "mean opinion",
@@ -197,21 +198,24 @@ def _matrix(poll: PollSummary) -> list[list[str]]:
 def _trust(about: Sequence[AgreementRow], measured: Sequence[str]) -> list[str]:
     """Which metrics agree with the raters more often than by chance, and which are not compared."""
     images = [row for row in about if row.level == "image"]
-    told = [row for row in images if row.accuracy_low is not None]
-    good = [row for row in told if row.accuracy_low is not None and row.accuracy_low > 0.5]
-    bad = [row for row in told if row.accuracy_high is not None and row.accuracy_high < 0.5]
+    told = [row for row in images if row.p_adjusted is not None]
+    sure = [row for row in told if significant(row.p_adjusted)]
+    good = [row for row in sure if (row.accuracy or 0) > 0.5]
+    bad = [row for row in sure if row not in good]
     lines = []
     if good:
         verb = "prefers" if len(good) == 1 else "prefer"
         what = "what the raters prefer more often than by chance"
-        lines.append(f"{_named(good, told)} {verb} {what}.")
+        lines.append(f"{_named(good, told)} {verb} {what} ({RULE}).")
     elif told:
-        lines.append("No metric agrees with the raters significantly more often than by chance.")
+        what = "No metric agrees with the raters significantly more often than by chance"
+        lines.append(f"{what} ({RULE}).")
     elif images:
         lines.append("Too few answers to say which metric agrees with the raters.")
     if bad:
         verb = "disagrees" if len(bad) == 1 else "disagree"
-        lines.append(f"{_named(bad, told)} {verb} with the raters more often than by chance.")
+        what = "with the raters more often than by chance"
+        lines.append(f"{_named(bad, told)} {verb} {what} ({RULE}).")
     absent = list(
         dict.fromkeys(name for name in measured if name not in {r.metric for r in images})
     )

@@ -22,7 +22,7 @@ INTERVALS_RULE = (
     "The 95% interval is that of one difference alone. The adjusted interval is corrected for all"
     " comparisons (Holm) and belongs to the verdict: it excludes zero exactly where the difference"
     " is statistically significant. Additional prompts needed: an estimate of how many more prompts"
-    " make the difference significant if it stays the same."
+    " make the difference significant in four of five repetitions, if it is as large as measured."
 )
 
 NAMED = 4  # models that a headline names

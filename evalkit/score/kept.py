@@ -79,7 +79,8 @@ def write(run: Run, model: str, metric: Metric, found: Measurement, key: str) ->
         "left_out_pairs": None if found.left_out_pairs is None else found.left_out_pairs.tolist(),
     }
     content = {"key": key, "value": found.value, "interval": found.interval, "note": found.note}
-    content |= {"caution": found.caution, "unanswered": found.unanswered, "why_unanswered": found.why_unanswered, **lists}
+    content |= {"unanswered": found.unanswered, "why_unanswered": found.why_unanswered, **lists}
+    content |= {"caution": found.caution}
     text = json.dumps(content | {"sha256": digest(content)}, ensure_ascii=False, allow_nan=False)
     write_atomically(run.measured_path(model, metric.name), text + "\n")
 

@@ -116,7 +116,7 @@ def _measure(metric: Metric, evidence: Evidence) -> Measurement:
         )
     if not bool(torch.isfinite(result).all() and torch.isfinite(result.mean())):
         return Measurement(None, note="not measured: the value is not finite")
-    note, caution = _description(metric, evidence), _caution(metric, evidence)
+    note, caution = _description(metric, evidence), _by_size(metric, "caution", evidence)
     if result.ndim == 0:
         value = metric.in_range(float(result))
         interval, left_out = _set_interval(metric, evidence, inputs, value)
@@ -337,18 +337,17 @@ def _set_interval(
         count = len(np.unique(evidence.clusters))
         method = f"Wilson, {count} prompts ({metric.name} is the same without any group)"
         return intervals.wilson(value * count, count, method=method), left_out
-    if interval.low is not None and metric.approximation is not None:
-        if how := text(metric, "approximation", _sizes(metric, evidence)):
-            interval = interval._replace(method=f"{interval.method}, {how}")
+    if interval.low is not None and (how := _by_size(metric, "approximation", evidence)):
+        interval = interval._replace(method=f"{interval.method}, {how}")
     return interval, left_out
 
 
-def _sizes(metric: Metric, evidence: Evidence) -> dict[str, int]:
-    return dict(zip(("fake", "dimension"), evidence.fake[metric.feature].shape, strict=True))
-
-
-def _caution(metric: Metric, evidence: Evidence) -> str:
-    return "" if metric.caution is None else text(metric, "caution", _sizes(metric, evidence))
+def _by_size(metric: Metric, field: str, evidence: Evidence) -> str:
+    """The text of `approximation` or `caution`, which depends on the size of the features."""
+    if getattr(metric, field) is None:
+        return ""
+    sizes = zip(("fake", "dimension"), evidence.fake[metric.feature].shape, strict=True)
+    return text(metric, field, dict(sizes))
 
 
 def _description(metric: Metric, evidence: Evidence) -> str:

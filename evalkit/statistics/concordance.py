@@ -22,6 +22,7 @@ from evalkit.statistics.intervals import (
     group_jackknife,
     groups_of_clusters,
     rate,
+    rate_p,
 )
 
 _LEAST_MODELS = 3
@@ -44,6 +45,7 @@ class Concordance(NamedTuple):
     decided: int  # pairs that people decide
     undecided: int  # pairs that they do not
     metric_ties: int  # decided pairs on which the metric is equal
+    p: float | None = None  # of "the accuracy is chance"; None without an interval of the accuracy
 
 
 def of_images(
@@ -63,12 +65,13 @@ def of_images(
     decided = other != 0
     hits = _hits(one, other)[decided]
     few = len(np.unique(cluster)) < LEAST_GROUPS
-    accuracy = _none("not measured: people decide no pair")
+    accuracy, p = _none("not measured: people decide no pair"), None
     if len(hits):
         _, of_hits = np.unique(cluster[decided], return_inverse=True)
-        interval = rate(hits, of_hits, level)
+        interval, p = rate(hits, of_hits, level), rate_p(hits, of_hits, 0.5)
         if few or int(of_hits.max()) + 1 < LEAST_GROUPS:
             interval = Interval(None, None, f"no interval: fewer than {LEAST_GROUPS} prompts")
+            p = None
         accuracy = Value(float(hits.mean()), interval)
     kendall, spearman = (
         _over_prompts(correlation, one, other, cluster, level) for correlation in (_tau, _rho)
@@ -77,7 +80,7 @@ def of_images(
     untied = len(hits) - ties
     if untied < _LEAST_PAIRS:
         kendall, spearman = (_without_interval(found, untied) for found in (kendall, spearman))
-    return Concordance(accuracy, kendall, spearman, len(hits), int((~decided).sum()), ties)
+    return Concordance(accuracy, kendall, spearman, len(hits), int((~decided).sum()), ties, p)
 
 
 def of_models(metric: ArrayLike, human: ArrayLike) -> Concordance:

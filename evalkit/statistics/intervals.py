@@ -92,17 +92,33 @@ def rate(hits: NDArray[np.float64], clusters: NDArray[np.int64], level: float = 
 
     The count is divided by the design effect of the clusters [N].
     """
-    count, mean = len(hits), float(hits.mean())
-    sizes = np.bincount(clusters)
-    if sizes.max() == 1:
+    count, number, effect = len(hits), int(clusters.max()) + 1, _design_effect(hits, clusters)
+    method = f"Wilson, {number} prompts (design effect {effect:.2f})"
+    if number == count:
         return wilson(hits.sum(), count, level)
+    return wilson(hits.sum() / effect, count / effect, level, method)
+
+
+def rate_p(hits: NDArray[np.float64], clusters: NDArray[np.int64], chance: float) -> float:
+    """The two-sided p-value of "the mean is `chance`", by the score test.
+
+    It is 1 - level of the interval of `rate` that just reaches `chance`.
+    """
+    count = len(hits) / _design_effect(hits, clusters)
+    error = math.sqrt(chance * (1 - chance) / count)
+    return 2 * float(stats.norm.sf(abs(float(hits.mean()) - chance) / error))
+
+
+def _design_effect(hits: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    """The variance of the mean over that of independent values; 1 for one value per cluster."""
+    count, mean, sizes = len(hits), float(hits.mean()), np.bincount(clusters)
+    if sizes.max() == 1:
+        return 1.0
     residuals = np.bincount(clusters, hits - mean)
     number = len(sizes)
     independent = mean * (1 - mean) / count
     clustered = number / max(1, number - 1) * float((residuals**2).sum()) / count**2
-    effect = max(1.0, clustered / independent) if independent > 0 else float(sizes.mean())
-    method = f"Wilson, {number} prompts (design effect {effect:.2f})"
-    return wilson(mean * count / effect, count / effect, level, method)
+    return max(1.0, clustered / independent) if independent > 0 else float(sizes.mean())
 
 
 def clustered_bootstrap(

@@ -28,6 +28,7 @@ from evalkit.statistics.intervals import DRAWS, GROUPS, LEAST_GROUPS, group_jack
 from evalkit.statistics.multiple import ALPHA, Corrected
 from evalkit.statistics.second_order import counted_once
 
+POWER = 0.8  # the probability with which the estimated number of prompts is enough
 _LEAST_DRAWS = 10  # beyond zero; with fewer, the bootstrap cannot resolve the p-value
 
 
@@ -157,8 +158,9 @@ def paired_sets(
 def additional_prompts(
     difference: Difference, prompts: int, corrected: Corrected | None
 ) -> int | None:
-    """Additional prompts needed for significance if the difference stays the same.
+    """Additional prompts with which a true difference of this size is significant with `POWER`.
 
+    Just as many as bring this p-value to the limit would be enough in every second repetition only.
     The standard error is proportional to 1 / sqrt(prompts); the correction for multiple comparisons
     stays the same. None if the difference is significant, not tested or zero.
     """
@@ -166,7 +168,7 @@ def additional_prompts(
     if p is None or corrected is None or corrected.p <= ALPHA or difference.value == 0:
         return None
     found = float(stats.t.isf(min(p, 1 - 1e-12) / 2, difference.degrees))
-    wanted = float(stats.t.isf(corrected.level / 2, difference.degrees))
+    wanted = float(stats.t.isf(corrected.level / 2, difference.degrees) + stats.norm.ppf(POWER))
     return max(1, math.ceil(prompts * (wanted / found) ** 2) - prompts) if found > 1e-3 else None
 
 

@@ -22,6 +22,7 @@ from evalkit.ratings.study_file import write_study
 from evalkit.ratings.summary import summarize
 from evalkit.ratings.summary_file import PollSummary, from_json, read_summaries
 from evalkit.run_folder import Run
+from evalkit.statistics.multiple import holm
 
 PROMPTS = tuple(f"{at:05d}" for at in range(40))
 MODELS = ("good", "fair", "poor")
@@ -274,10 +275,34 @@ def test_the_metric_that_knows_the_truth_agrees_and_the_other_one_does_not(tmp_p
     said = CliRunner().invoke(app, ["rate", "summary", str(run.path)]).stdout
     lines = " ".join(said.split())
     number = f"{images.accuracy:.2f}"
-    assert (
-        f"clip_score ({number}) prefers what the raters prefer more often than by chance." in lines
-    )
+    what = "prefers what the raters prefer more often than by chance (Holm, 5%)."
+    assert f"clip_score ({number}) {what}" in lines
     assert "kid has no value for single images; compared on models." in lines
+
+
+def test_metrics_are_tested_against_chance_together(tmp_path: Path) -> None:
+    run = rated(tmp_path)
+    rng, names = np.random.RandomState(0), [f"guess{at}" for at in range(9)]
+    rows = [row for row in run.metrics() if row.metric == "clip_score"]
+    guesses = [dataclasses.replace(row, metric=name) for row in rows for name in names]
+    run.write_metrics([*rows, *guesses])
+    run.write_scores(
+        (model, at, 0, metric, "encoder", repr(3.0 - MODELS.index(model) if metric == "clip_score"
+                                               else float(rng.randn())))
+        for metric in ("clip_score", *names)
+        for model in MODELS
+        for at in range(len(PROMPTS))
+    )  # fmt: skip
+    refresh(run)
+    found = [row for row in run.agreement() if row.level == "image"]
+    assert len(found) == 10
+    assert [row.p_adjusted for row in found] == [
+        one and one.p for one in holm([row.p for row in found])
+    ]
+    [best] = [row for row in found if row.metric == "clip_score"]
+    assert best.p is not None
+    assert best.p_adjusted == pytest.approx(10 * best.p)
+    assert all(row.p is row.p_adjusted is None for row in run.agreement() if row not in found)
 
 
 @pytest.mark.parametrize("mode", ["scale", "checklist"])

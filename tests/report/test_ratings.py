@@ -66,27 +66,31 @@ def test_a_narrow_terminal_cuts_no_name(monkeypatch) -> None:
     assert "…" not in out.getvalue()
 
 
-def row(metric: str, low: float | None, high: float | None, **more: int) -> AgreementRow:
+def row(
+    metric: str, low: float | None, high: float | None, p: float | None = None, **more: int
+) -> AgreementRow:
     counts = {"pairs": 40, "undecided": 0, "ties": 0, "prompts": 40, **more}
     ends = {"accuracy_low": low, "accuracy_high": high, "correlation": 1.0}
     return AgreementRow(
         metric=metric, encoder="e", reference="", raters="human:preference", study="preference",
         level="image", accuracy=0.5 if low is None or high is None else (low + high) / 2,
-        correlation_low=None, correlation_high=None, note="", **ends, **counts,
+        correlation_low=None, correlation_high=None, note="", p_adjusted=p, **ends, **counts,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([row("x", 0.55, 0.81)], "x (0.68) prefers what the raters prefer more often than by"),
+        ([row("x", 0.55, 0.81, 0.01)], "x (0.68) prefers what the raters prefer more often than"),
         (
-            [row("x", 0.55, 0.65), row("y", 0.6, 0.8), row("z", 0.4, 0.6)],
-            "y (0.70) and x (0.60) prefer what the raters prefer more often than by chance.",
+            [row("x", 0.55, 0.65, 0.05), row("y", 0.6, 0.8, 0.01), row("z", 0.4, 0.6, 1.0)],
+            "y (0.70) and x (0.60) prefer what the raters prefer more often than by chance (Holm,",
         ),
-        ([row("x", 0.4, 0.7)], "No metric agrees with the raters significantly more often than"),
+        ([row("x", 0.4, 0.7, 0.5)], "No metric agrees with the raters significantly more often"),
+        # Its own interval is above 0.5, but it is one of several metrics.
+        ([row("x", 0.51, 0.7, 0.12)], "No metric agrees with the raters significantly more often"),
         ([row("x", None, None)], "Too few answers to say which metric agrees with the raters."),
-        ([row("x", 0.1, 0.3)], "x (0.20) disagrees with the raters more often than by chance."),
+        ([row("x", 0.1, 0.3, 0.02)], "x (0.20) disagrees with the raters more often than by"),
     ],
 )
 def test_which_metric_agrees_is_a_sentence(rows: list[AgreementRow], sentence: str) -> None:
@@ -99,7 +103,7 @@ def test_which_metric_agrees_is_a_sentence(rows: list[AgreementRow], sentence: s
 
 def test_metrics_have_the_titles_of_the_report() -> None:
     titles = {"clip_score": "CLIP score", "fid": "FID"}
-    rows = [row("clip_score", 0.55, 0.81)]
+    rows = [row("clip_score", 0.55, 0.81, 0.01)]
     [text] = texts([summary()], rows, ["clip_score", "fid"], titles)
     assert text.trust[0].startswith("CLIP score (0.68) prefers")
     assert text.trust[-1].startswith("FID has no value")

@@ -146,3 +146,31 @@ def test_a_correlation_that_rests_on_one_prompt_has_no_interval():
         assert found.value is not None
         assert found.interval[:2] == (None, None)
         assert "not measured without one of the groups of prompts" in found.interval.method
+
+
+@given(st.integers(0, 10**6), st.integers(5, 60), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_p_is_the_level_at_which_the_interval_reaches_chance(seed, prompts, each):
+    random = np.random.RandomState(seed)
+    prompt = np.repeat(np.arange(prompts), each)
+    metric, human = random.standard_normal((2, len(prompt)))
+    found = concordance.of_images(metric + 0.5 * human, human, prompt)
+    assert found.p is not None
+    if found.p > 0.999:  # the accuracy is 0.5 but for rounding
+        return
+    for factor, outside in ((1.001, True), (0.999, False)):
+        level = 1 - min(found.p * factor, 1.0)
+        interval = concordance.of_images(metric + 0.5 * human, human, prompt, level).accuracy[1]
+        assert (not interval.low <= 0.5 <= interval.high) == outside
+
+
+def test_p_of_independent_pairs_is_that_of_the_score_test():
+    signs = np.array([1.0] * 30 + [-1.0] * 10)
+    found = concordance.of_images(signs, np.ones(40), np.arange(40))
+    z = (30 - 20) / (40 * 0.25) ** 0.5
+    assert found.p == pytest.approx(2 * stats.norm.sf(z))
+
+
+def test_without_an_interval_there_is_no_p():
+    assert concordance.of_images([1.0] * 4, [1.0] * 4, np.arange(4)).p is None
+    assert concordance.of_images([1.0] * 9, [0.0] * 9, np.arange(9)).p is None

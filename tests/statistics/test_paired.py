@@ -180,7 +180,7 @@ def test_equal_values_have_no_difference():
 
 
 def test_additional_prompts_give_significance():
-    """Four times the prompts halve the error; at the stated number of prompts p is 5%."""
+    """Four times the prompts halve the error; with the stated number, four of five are found."""
     difference = paired.Difference(1.0, 2 * stats.t.sf(1.0, 19), 19, "", error=1.0)
 
     def more(**changes) -> int | None:
@@ -189,13 +189,18 @@ def test_additional_prompts_give_significance():
 
     alone = more()
     assert alone is not None
-    assert 2 * stats.t.sf(((100 + alone) / 100) ** 0.5, 19) == pytest.approx(ALPHA, rel=0.02)
+    beyond = stats.norm.ppf(0.8)  # of the differences between repetitions, in standard errors
+
+    def least(prompts: int) -> float:
+        """The p-value of the smallest of four in five differences with so many more prompts."""
+        return 2 * float(stats.t.sf((1 + prompts / 100) ** 0.5 - beyond, 19))
+
+    assert least(alone) == pytest.approx(ALPHA, rel=0.02)
     in_a_family = paired.additional_prompts(difference, 100, holm([difference.p, *[0.9] * 4])[0])
     assert in_a_family is not None
     assert in_a_family > alone
-    reached = 2 * stats.t.sf((1 + in_a_family / 100) ** 0.5, 19)
-    assert reached == pytest.approx(ALPHA / 5, rel=0.02)  # as the smallest of five has to be
-    assert more(p=0.0501) == 1
+    assert least(in_a_family) == pytest.approx(ALPHA / 5, rel=0.02)  # as of the smallest of five
+    assert 95 < (more(p=0.0501) or 0) < 105  # half of the repetitions are significant already
     assert more(p=0.001) is None
     assert more(value=0.0, p=1.0) is None
     assert more(p=None) is None
