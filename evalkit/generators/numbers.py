@@ -121,7 +121,9 @@ def _series(group: Sequence[tuple[Path, re.Match[str]]]) -> Series:
         return Series(files, of_samples=bool(_OF_STEP.search(first["before"])))
     if _OF_SAMPLE.search(first["before"]) and _OF_PROMPT.search(first["between"]):
         return Series(files).swapped._replace(proved=True)  # `seed_1_prompt_2`
-    same = len({match["number"] for match in matches}) == 1 < len(files)
+    # `prompt2_sample0` is all that is left of other prompts; `img2img_0` is a word.
+    of_prompt = _OF_PROMPT.search(first["before"]) and not first["between"][:1].isalpha()
+    same = len({match["number"] for match in matches}) == 1 < len(files) and not of_prompt
     widest = max(len(match["second"]) for match in matches)
     zeros = any(m["number"][0] == "0" and len(m["number"]) > widest for m in matches)
     return Series(

@@ -172,6 +172,7 @@ AMBIGUOUS: dict[str, Scheme] = {
     "sample first": named(lambda t, at, s: f"{s}-{at}"),
     "sample first, padded": named(lambda t, at, s: f"{s}-{at:05d}"),
     "model of a version": named(lambda t, at, s: f"sd15_{at + 10 * s:05d}"),
+    "word with a number": named(lambda t, at, s: f"img2img_{at + 10 * s:05d}"),
     "version apart": named(lambda t, at, s: f"flux-1-dev_{at:05d}" if s == 0 else f"more-{s}-{at}"),
     "WebUI, small seeds": named(lambda t, at, s: f"{at * t.samples + s:05d}-{at + s + 2}"),
     "WebUI": named(lambda t, at, s: f"{at * t.samples + s:05d}-{4000000000 - at - s}"),
@@ -243,6 +244,7 @@ def prompts_of(texts: list[str], ids: list[str] | None = None) -> list[Prompt]:
     lost=st.sets(st.integers(0, 20), max_size=6),
 )
 @example(scheme="WebUI", count=2, samples=2, order=TEXTS, lost={2, 3})
+@example(scheme="words", count=3, samples=3, order=TEXTS, lost={*range(6)})
 def test_no_scheme_is_paired_wrongly_in_silence(scheme, count, samples, order, lost) -> None:
     task = Task(prompts_of(order[:count]), samples, lost)
     if not task.images():
