@@ -27,6 +27,7 @@ from urllib.parse import unquote
 
 FOLDER = ".folder"  # a suffix for a folder whose name is matched like that of a file
 LEAST = 40  # letters of a truncated prompt
+_SHOWS = 8  # letters with which a name that is shorter shows that it was to be a prompt
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _PARAMETERS = re.compile(r"(?<=[\s_])(?:--|—)[a-z]+(?=[\s_]|$).*", re.IGNORECASE)
 _END = re.compile(r"-(?:\d+|(?=[a-f]*\d)[0-9a-f]{8,})$")  # a number or a hash
@@ -88,6 +89,16 @@ def prompts_in_names(names: Sequence[str], prompts: Iterable[str]) -> dict[str, 
     return found
 
 
+def beginnings(names: Iterable[str], prompts: Iterable[str]) -> set[str]:
+    """The names that begin exactly one prompt, but are too short to be sure of it."""
+    known = sorted({slug(text) for text in prompts})
+    return {
+        name
+        for name in names
+        if _SHOWS <= len(slug(name)) < LEAST and _prompt(slug(name), known, whole=False, least=0)
+    }
+
+
 def _after_numbers(name: str, known: Mapping[str, object]) -> str:
     """The known text that the name is, or ends with after numbers (`00001-1234-a dog?`)."""
     numbers = re.match(r"[\d\s_.-]*", name)  # `2 cats` is not number 2 of "cats"
@@ -146,10 +157,10 @@ def _parse(name: str, known: Sequence[str], spelling: Spelling) -> Parsed | None
     return None
 
 
-def _prompt(text: str, known: Sequence[str], whole: bool) -> str:
+def _prompt(text: str, known: Sequence[str], whole: bool, least: int = LEAST) -> str:
     """The slug that equals the text, or the only one that begins with it, else ""."""
     at = bisect.bisect_left(known, text)
     if whole:
         return text if at < len(known) and known[at] == text else ""
     following = [slug for slug in known[at : at + 2] if slug.startswith(text)]
-    return following[0] if len(text) >= LEAST and len(following) == 1 else ""
+    return following[0] if len(text) >= least and len(following) == 1 else ""

@@ -18,11 +18,12 @@ from PIL.Image import Image
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.contradicted import check_texts
+from evalkit.generators.file_names import LEAST
 from evalkit.generators.layouts import images_of, pair_folders
 from evalkit.generators.listed import check_own_list, listed
 from evalkit.generators.midjourney import Grids
 from evalkit.generators.numbers import Matched
-from evalkit.generators.pairing import BY_ORDER, FURTHER, RULES, Pairing, Rule, pair
+from evalkit.generators.pairing import BY_ORDER, CUT, FURTHER, RULES, Pairing, Rule, pair
 from evalkit.hints import plural
 from evalkit.images import (
     PIXEL_LIMIT,
@@ -203,9 +204,12 @@ def load(
     if paired is None:
         paired = pair(files, requests, cast(Rule, match), cast(Grids, midjourney))
     if not paired.found:
+        cut = sum(why == CUT for why in paired.left.values())
+        names = plural(cut, "name begins", "names begin")
+        too_short = f" {names} a prompt, but with fewer than {LEAST} letters."
         raise EvalkitError(
             f"No image in {path} matches a requested image; found {plural(len(files), 'image')},"
-            f" requested {len(requests)}.",
+            f" requested {len(requests)}." + too_short * bool(cut),
             "Name the files 00000.png, 00001.png, … in the order of the prompts, or add a"
             " metadata.csv with file_name and prompt. If the sorted names follow the prompts, take"
             " the files in their order: `--set LABEL.match=order`.",

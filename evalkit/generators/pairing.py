@@ -18,13 +18,21 @@ from typing import Literal, get_args
 from evalkit.core import EvalkitError, Refusal, Request
 from evalkit.escape import visible
 from evalkit.generators.embedded import inside
-from evalkit.generators.file_names import exact, prompts_in_names, slug, stem_of
+from evalkit.generators.file_names import (
+    LEAST,
+    beginnings,
+    exact,
+    prompts_in_names,
+    slug,
+    stem_of,
+)
 from evalkit.generators.midjourney import Grids, without_grids
 from evalkit.generators.numbers import Matched, Numbered, Series, match_numbers, series_of
 from evalkit.generators.positions import ambiguous, by_place, first_of, length, places_of, shown
 from evalkit.images import is_image_name
 
 FURTHER = "a further image of its prompt"
+CUT = f"its name is the beginning of a prompt, but shorter than {LEAST} letters"
 BY_ORDER = "their order"
 Rule = Literal["auto", "text", "embedded", "id", "from0", "from1", "order"]
 RULES = get_args(Rule)
@@ -78,7 +86,7 @@ def pair(
     named = _texts_in_names(files, requests)
     best = _weighed(found, numbers, requests, named) if rule == "auto" else rule
     if not best:
-        return _with_left(Pairing({}, "", left), files)
+        return _with_left(Pairing({}, "", left), files, requests)
     first, *others = found[best]
     if rule == "auto":
         _check_series(first, others, requests)
@@ -87,7 +95,7 @@ def pair(
     left = dict.fromkeys(_further(best, first, files, numbers, requests, named), FURTHER) | left
     numbered = best if best not in ("text", "embedded") and rule == "auto" else ""
     by_position = numbered in ("from0", "from1")
-    return _with_left(Pairing(first, rules[best][0], left, by_position, numbered), files)
+    return _with_left(Pairing(first, rules[best][0], left, by_position, numbered), files, requests)
 
 
 def _further(
@@ -190,12 +198,13 @@ def _best_number(
     return place
 
 
-def _with_left(pairing: Pairing, files: Sequence[Path]) -> Pairing:
+def _with_left(pairing: Pairing, files: Sequence[Path], requests: Sequence[Request]) -> Pairing:
     """Add the reason for each file that no request has."""
     used = _files(pairing.found)
-    for file in files:
-        if file not in used:
-            pairing.left.setdefault(file, "no matching prompt")
+    left = {file: stem_of(file) for file in files if file not in used}
+    cut = beginnings(left.values(), (request.prompt.text for request in requests))
+    for file, stem in left.items():
+        pairing.left.setdefault(file, CUT if stem in cut else "no matching prompt")
     return pairing
 
 
@@ -227,8 +236,15 @@ def _by_text(files: Sequence[Path], requests: Sequence[Request]) -> Matched:
 
 def _texts_in_names(files: Sequence[Path], requests: Sequence[Request]) -> dict[Path, str]:
     prompts = [request.prompt.text for request in requests]
-    found = prompts_in_names([stem_of(file) for file in files], prompts)
-    return {file: text for file in files if (text := found.get(stem_of(file)))}
+    stems = {file: _text_stem(file) for file in files}
+    found = prompts_in_names(list(stems.values()), prompts)
+    return {file: text for file, stem in stems.items() if (text := found.get(stem))}
+
+
+def _text_stem(file: Path) -> str:
+    """The name without suffixes: some programs append one to the first one (`a dog.png.jpg`)."""
+    stem = stem_of(file)
+    return stem.rpartition(".")[0] if is_image_name(stem) else stem
 
 
 def _by_embedded(files: Sequence[Path], requests: Sequence[Request]) -> Matched:

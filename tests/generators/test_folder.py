@@ -15,6 +15,7 @@ from evalkit.generate.generate import generate
 from evalkit.generate.plan import requests_of
 from evalkit.generators import folder, noise
 from evalkit.generators.file_names import prompts_in_names, slug
+from evalkit.generators.pairing import CUT, pair
 from evalkit.images import encode_png
 
 
@@ -360,6 +361,31 @@ def test_a_folder_without_matches_and_a_folder_without_images(
     with pytest.raises(EvalkitError, match="contains no images") as error:
         matched(tmp_path / "empty", requests("a"))
     assert "images/<model>" in error.value.hint
+
+
+TEXTS = (
+    "a red cube on a wooden table in the morning light",
+    "a blue ball beside a tall green tree in the park",
+)
+
+
+def test_names_with_too_short_beginnings_of_prompts_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path / "pics", *(f"{text[:39].replace(' ', '_')}.png" for text in TEXTS), "other.png")
+    with pytest.raises(EvalkitError, match="2 names begin a prompt, but with fewer than 40 let"):
+        matched(tmp_path / "pics", requests(*TEXTS))
+    fill(tmp_path / "more", f"{TEXTS[0]}.png", f"{TEXTS[1][:20]}.png", "other.png", "a.png")
+    files = list((tmp_path / "more").iterdir())
+    left = {path.name: why for path, why in pair(files, requests(*TEXTS)).left.items()}
+    assert left.pop(f"{TEXTS[1][:20]}.png") == CUT
+    assert left == dict.fromkeys(("other.png", "a.png"), "no matching prompt")
+    fill(tmp_path / "long", *(f"{text[:40].replace(' ', '_')}.png" for text in TEXTS))
+    assert len(matched(tmp_path / "long", requests(*TEXTS))) == 2
+
+
+def test_a_name_with_two_suffixes_has_the_text_before_them(tmp_path: Path) -> None:
+    names = [f"{TEXTS[0]}.jpg.png", f"{TEXTS[1]}.png"]
+    fill(tmp_path / "pics", *names)
+    assert matched(tmp_path / "pics", requests(*TEXTS)) == names
 
 
 @pytest.mark.parametrize(
