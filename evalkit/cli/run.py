@@ -208,6 +208,7 @@ def score(
     """Score the images of a run, or images from anywhere.
 
     A run keeps its metrics, encoders and reference: --metrics adds to them, --only replaces them.
+    Images from anywhere get the run folder reports/NAME-HASH: its path is the last line.
 
     \b
     Examples:

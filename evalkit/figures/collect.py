@@ -86,12 +86,13 @@ def groups(source: Source) -> list[Row]:
 def scores(source: Source) -> list[Row]:
     if not source.scores:
         raise Absent("no metric has values per image (scores.csv is empty)")
-    if not source.chosen:
-        return score_rows(source.scores)
-    chosen = [row for row in source.scores if row["metric"] in source.chosen]
+    chosen = [row for row in source.scores if row["metric"] in (source.chosen or (row["metric"],))]
     if not chosen:
         raise Absent(f"--metrics names no metric with values per image: {_chosen(source)}")
-    return score_rows(chosen)
+    graded = {row["metric"] for row in chosen if row["value"] not in (None, 0, 1)}
+    if not graded:
+        raise Absent("all values per image are 0 or 1, and a share has no distribution to draw")
+    return score_rows([row for row in chosen if row["metric"] in graded])
 
 
 def _chosen(source: Source) -> str:

@@ -340,9 +340,11 @@ def head_to_head(facts: Facts) -> str:
     rounding = 1e-5 * max(map(abs, facts.scores.values()))  # of float32 features
     wins = [sum(gap > rounding for gap in shared), sum(gap < -rounding for gap in shared)]
     ahead = 0 if wins[0] >= wins[1] else 1
+    equal = len(shared) - sum(wins)
     return (
         f"{facts.models[ahead]} has the {facts.score.measure.better} score on {wins[ahead]:,} of"
-        f" {numbers.plural(len(shared), 'prompt')}."
+        f" {numbers.plural(len(shared), 'prompt')}, {facts.models[1 - ahead]} on"
+        f" {wins[1 - ahead]:,}" + (f"; equal on {equal:,}." if equal else ".")
     )
 
 

@@ -112,6 +112,20 @@ def test_the_log_says_which_figures_are_absent_and_why(
     assert "rating" in absent["human"]
 
 
+def test_shares_have_no_distribution(run: Run, tmp_path: Path) -> None:
+    """A metric of 0 and 1 is passed over, and alone it is no figure."""
+    with run.scores_path.open() as file:
+        graded = list(csv.DictReader(file))
+    hits = [{**row, "metric": "precision", "value": str(at % 2)} for at, row in enumerate(graded)]
+    for rows, metric in ((hits + graded, graded[0]["metric"]), (hits, "")):
+        run.write_scores(tuple(row.values()) for row in rows)
+        folder = evalkit.figures(run, only="scores,metrics", out=tmp_path / (metric or "none"))
+        made = folder / "scores.csv"
+        assert made.exists() == bool(metric)
+        if metric:
+            assert set(pandas.read_csv(made).metric) == {metric}
+
+
 def test_a_run_with_one_model_has_what_one_model_can_have(tmp_path: Path) -> None:
     made = make_run(tmp_path / "one", 40, ("dalle",))
     folder = evalkit.figures(made)

@@ -418,6 +418,11 @@ def test_the_error_of_an_unknown_format_lists_the_known_ones(run: Run, tmp_path:
         assert f"{name}:" in error.value.hint
     assert "columns rater, prompt (or prompt_id), model, question" in error.value.hint
     assert "docs/ratings/imports.md" in error.value.hint
+    assert "winner`" not in error.value.hint
+    pairs = write(tmp_path / "pairs.csv", "prompt_id,model_a,model_b,response\n0,a,b,a\n")
+    with pytest.raises(EvalkitError) as error:
+        evalkit.rate_import(pairs, run=run.path)
+    assert error.value.hint.startswith("Name the column with the answer to each pair `winner`.")
     with pytest.raises(EvalkitError, match="is an Excel workbook") as error:
         evalkit.rate_import(write(tmp_path / "v.xlsx", b"PK\3\4"), run=run.path)
     assert error.value.hint.startswith("Save it as CSV in UTF-8: a table with one row per answer")

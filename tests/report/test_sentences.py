@@ -169,16 +169,22 @@ def test_every_statement_is_a_row_of_the_comparisons(tmp_path, count):
     assert seen >= ({"better", "tie"} if count < 5 else {"model"})
 
 
-def test_head_to_head_counts_prompts(tmp_path):
+@pytest.mark.parametrize(
+    ("equal", "expected"),
+    [
+        ((), "gan has the higher score on 2 of 3 prompts, dalle on 1."),
+        ((9.0,), "gan has the higher score on 2 of 4 prompts, dalle on 1; equal on 1."),
+    ],
+)
+def test_head_to_head_counts_prompts(tmp_path, equal, expected):
     run = make_run(tmp_path / "run", 10, hostile=False)
-    values = {"dalle": [1.0, 2.0, 3.0, 9.0], "gan": [0.0, 3.0, 4.0]}
+    values = {"dalle": [1.0, 2.0, 3.0, 9.0], "gan": [0.0, 3.0, 4.0, *equal]}
     rows = [
         (model, index, 0, "clip_score", "mini-clip", value)
         for model, own in values.items()
         for index, value in enumerate(own)
     ]
     run.write_scores(rows)
-    expected = "gan has the higher score on 2 of 3 prompts."
     assert sentences.head_to_head(read_facts(run.path)) == expected
 
 

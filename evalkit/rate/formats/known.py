@@ -45,10 +45,12 @@ def format_of(source: Source, wanted: str = "auto") -> Format:
             "Name one with --format.",
             code="rate-6",
         )
+    pairs = {"model_a", "model_b"} <= set(source.keys)
+    near = "Name the column with the answer to each pair `winner`. " if pairs else ""
     known = "; ".join(f"{form.name}: {form.about}" for form in FORMATS.values())
     raise EvalkitError(
         f"{source.path} has no known format of ratings; it has {keys}.",
-        f"Known, and described in docs/ratings/imports.md: {known}. pandas.melt converts a wide"
+        f"{near}Known, and described in docs/ratings/imports.md: {known}. pandas.melt converts a wide"
         " table to one with a row per answer.",
         code="rate-7",
     )
