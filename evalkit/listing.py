@@ -177,10 +177,15 @@ def suites() -> Listing:
 
 
 def runs(folder: Path | str = "reports") -> Listing:
-    """The run folders in a folder, the newest last."""
+    """The run folders in a folder, the newest last; none of `reports` where nothing was made yet.
+
+    Raises EvalkitError if there is no such folder.
+    """
     rows: list[tuple[float, tuple[str, ...]]] = []
     with contextlib.suppress(FileNotFoundError):
         os.stat(folder)  # glob hides other errors since Python 3.13
+    if Path(folder) != Path("reports"):
+        Run(folder).require_folder()
     for path in Path(folder).glob("*/prompts.jsonl"):
         run = Run(path.parent)
         models = run.models()

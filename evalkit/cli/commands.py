@@ -55,11 +55,21 @@ def _only_quiet(quiet: Quiet = False) -> None: ...
 
 
 class Command(TyperCommand):
-    """A command that takes --quiet after its name, too."""
+    """A command that takes --quiet after its name, too, and no empty argument."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.params += typer.main.get_command(_alone).params
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """Refuse `score "$RUN"` of a variable without a value: "" would be the current folder."""
+        for before, one in zip(["", *args], args, strict=False):
+            if not one and not before.startswith("-"):
+                raise typer.BadParameter(
+                    "an argument is empty; expected a path or a name. Is a variable of the shell"
+                    " without a value?"
+                )
+        return super().make_context(info_name, args, parent, **extra)
 
 
 class WithDefault(TyperGroup):

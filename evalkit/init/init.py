@@ -17,6 +17,7 @@ from evalkit.config import Config
 from evalkit.core import EvalkitError
 from evalkit.files import write_atomically
 from evalkit.prompts import is_bundled
+from evalkit.run_folder import Run
 from evalkit.specs import (
     default_label,
     expanded,
@@ -58,6 +59,12 @@ def init(
                 "Remove it, or choose another folder.",
                 code="init-1",
             )
+    if Run(place).is_run:
+        raise EvalkitError(
+            f"{place} is a run folder; expected a folder for several runs.",
+            "Choose the folder above, or another one.",
+            code="init-3",
+        )
     if place.exists() and not place.is_dir():
         raise EvalkitError(
             f"{place} is a file; expected a folder.", "Choose another folder.", code="init-2"

@@ -354,6 +354,19 @@ def test_list(kind: str, expected: str) -> None:
     assert len(rows) == len(lines)
 
 
+@pytest.mark.parametrize("command", ["score", "report", "gate", "list runs", "rate judge"])
+def test_an_empty_argument_is_not_the_current_folder(place: Path, command: str) -> None:
+    found = CliRunner().invoke(app, [*command.split(), ""])
+    assert found.exit_code == 2
+    assert "an argument is empty" in found.stderr
+
+
+def test_list_runs_of_a_folder_that_is_not_there(place: Path) -> None:
+    found = CliRunner().invoke(app, ["list", "runs", str(place / "none")])
+    assert found.exit_code == 2
+    assert "There is no folder" in found.stderr
+
+
 def test_list_runs(place: Path) -> None:
     header = "run\tmodels\tprompts\timages\tstate\n"
     assert call("list", "runs") == (0, header, "")

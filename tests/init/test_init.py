@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from report_runs import make_run
 from typer.testing import CliRunner
 
 import evalkit
@@ -102,6 +103,13 @@ def test_every_line_is_a_key_a_table_or_a_comment_and_no_key_is_without_one(name
     )
     for block in "\n".join(lines).split("\n\n"):
         assert block.startswith("# ")
+
+
+def test_no_files_are_written_into_a_run(here: Path) -> None:
+    make_run(here / "run", 4, ("dalle",))
+    with pytest.raises(EvalkitError, match="is a run folder"):
+        evalkit.init(here / "run")
+    assert not (here / "run" / "gate.toml").exists()
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(here: Path) -> None:

@@ -50,7 +50,7 @@ def format_of(source: Source, wanted: str = "auto") -> Format:
     known = "; ".join(f"{form.name}: {form.about}" for form in FORMATS.values())
     raise EvalkitError(
         f"{source.path} has no known format of ratings; it has {keys}.",
-        f"{near}Known, and described in docs/ratings/imports.md: {known}. pandas.melt converts a wide"
-        " table to one with a row per answer.",
+        f"{near}Known, and described in docs/ratings/imports.md: {known}. pandas.melt converts a"
+        " wide table to one with a row per answer.",
         code="rate-7",
     )
