@@ -8,8 +8,15 @@ from typing import NamedTuple
 from evalkit.scenes.compose import Item, Scene, SceneKind
 from evalkit.scenes.tables import COLOUR_OF, COUNT_WORDS, NOUN_FORMS, RELATIONS, SHAPES
 from evalkit.scenes.vocabulary import NounPhrase, phrases
+from evalkit.scenes.words import split_words
 
 _ARTICLES = ("a", "an", "one")
+# Of apostrophes, `split_words` leaves "isnt". The caption grammar has none of these words.
+_EXCLUDING = {
+    *("no", "not", "without", "none", "never", "nothing", "nobody", "neither", "nor", "except"),
+    *("excluding", "lacks", "lacking", "missing", "absent", "cannot", "cant", "isnt", "arent"),
+    *("wasnt", "werent", "doesnt", "dont", "didnt", "hasnt", "havent"),
+}
 
 
 class Asked(NamedTuple):
@@ -21,6 +28,15 @@ class Asked(NamedTuple):
 
     scene: Scene
     questions: tuple[str, ...]
+    loose_colours: bool = False  # whether it names colours of other things than shapes
+
+
+def exclusion(text: str) -> str:
+    """The first word by which a text says what is not there; "" without one.
+
+    Such a text asks for the opposite of its nouns, so nothing is asked of it.
+    """
+    return next((word for word in split_words(text) if word in _EXCLUDING), "")
 
 
 def asked(text: str) -> Asked:
@@ -39,12 +55,13 @@ def asked(text: str) -> Asked:
             colours[after.place] = COLOUR_OF[one.text]
     items: dict[str, Item] = {}
     counts: dict[str, int | None] = {}
-    end, between = 0, ""
+    end, between, used = 0, "", 0
     for one in nouns:
         between = found.rest[end : one.place]
         end = one.place + len(one.text)
         word = between.split()[-1] if between.split() else ""
         colour = colours.get(one.place) or COLOUR_OF.get(word, "")
+        used += one.noun in SHAPES and word in COLOUR_OF
         counts[one.noun] = None if one.noun in items else _count(between, one)
         items.setdefault(one.noun, Item(one.noun, colour if one.noun in SHAPES else "", 0, 0, 0))
     every = tuple(item for noun, item in items.items() for _ in range(counts[noun] or 1))
@@ -61,7 +78,8 @@ def asked(text: str) -> Asked:
     }
     kind: SceneKind = "pair" if pair else "count" if len(every) > 1 else "single"
     scene = Scene(kind, every, relation, background, "", 0)
-    return Asked(scene, tuple(name for name, holds in questions.items() if holds))
+    loose = sum(word in COLOUR_OF for word in found.rest.split()) > used
+    return Asked(scene, tuple(name for name, holds in questions.items() if holds), loose)
 
 
 def _count(before: str, noun: NounPhrase) -> int | None:

@@ -17,7 +17,16 @@ UNKNOWN_WORD = "unknownword"  # stands for every word that is not in the vocabul
 @lru_cache(maxsize=1)
 def words() -> tuple[str, ...]:
     """Every word of the caption grammar, sorted: the vocabulary of the bundled models."""
-    phrases = chain(
+    things = chain(
+        chain.from_iterable(chain.from_iterable(NOUN_FORMS.values())), *BACKGROUNDS.values()
+    )
+    return tuple(sorted(between().union(chain.from_iterable(map(split_words, things)))))
+
+
+@lru_cache(maxsize=1)
+def between() -> frozenset[str]:
+    """The words of the caption grammar beside its phrases for objects and backgrounds."""
+    known = chain(
         captions.OPENINGS,
         captions.ADJECTIVES,
         captions.LARGE,
@@ -26,14 +35,12 @@ def words() -> tuple[str, ...]:
         captions.PREDICATES,
         captions.PLURAL_VERBS,
         captions.JOINS,
-        chain.from_iterable(chain.from_iterable(NOUN_FORMS.values())),
-        *BACKGROUNDS.values(),
         *RELATIONS.values(),
         *COUNT_WORDS.values(),
         *COLOUR_WORDS.values(),
         ("a", "an", "the", "some"),
     )
-    return tuple(sorted(set(chain.from_iterable(map(split_words, phrases)))))
+    return frozenset(chain.from_iterable(map(split_words, known)))
 
 
 @lru_cache(maxsize=1)

@@ -14,11 +14,11 @@ from PIL.Image import Image
 from evalkit.encoders.mini import PREPARATION, prepare
 from evalkit.models.load import BUNDLED, device_of, fingerprint, load_classifier
 from evalkit.precision import computing
-from evalkit.scenes.asked import asked
+from evalkit.scenes.asked import asked, exclusion
 from evalkit.scorer import Answer, NoAnswer, Scorer
 from evalkit.scorers.verdicts import image_verdicts
 
-_PROMPTS = "1"  # part of the fingerprint: increases whenever `asked` changes
+_PROMPTS = "2"  # part of the fingerprint: increases whenever `asked` changes
 
 
 class MiniJudge:
@@ -42,9 +42,11 @@ class MiniJudge:
         prepared = torch.stack([prepare(image) for image in images])
         with computing("exact"):
             verdicts = image_verdicts(self._network, prepared, [one.scene for one in wanted])
-        for (_, questions), verdict in zip(wanted, verdicts, strict=True):
-            right = {question: verdict[question] for question in questions}
-            if right:
+        for prompt, one, verdict in zip(prompts, wanted, verdicts, strict=True):
+            right = {question: verdict[question] for question in one.questions}
+            if word := exclusion(prompt):
+                yield NoAnswer(f"its prompt says by {word!r} what is not there")
+            elif right:
                 yield Answer({"value": sum(right.values()) / len(right)}, right)
             else:
                 yield NoAnswer("the prompt asks for nothing that the bundled judge knows")

@@ -122,9 +122,9 @@ class QuestionAnswering:
             [filled(self._template, one.text, ", ".join(one.choices)) for _, one in every],
             [one for _, one in every],
         )
-        for some in wanted:
+        for prompt, some in zip(prompts, wanted, strict=True):
             if not some:
-                yield NoAnswer("there are no questions for its prompt")
+                yield NoAnswer(self._questions.why_none(prompt))
                 continue
             heard = [next(found) for _ in some]
             if missing := [one for one in heard if isinstance(one, NoAnswer)]:

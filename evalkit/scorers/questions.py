@@ -15,7 +15,7 @@ from evalkit.files import digest
 from evalkit.run_folder import Run
 from evalkit.scorers.question import Question
 from evalkit.scorers.question_files import plain, read_questions
-from evalkit.scorers.scene_questions import VERSION, scene_questions
+from evalkit.scorers.scene_questions import VERSION, scene_questions, unasked
 
 log = logging.getLogger(__name__)
 SCENES = "scenes"  # the option for questions that are made from the prompts
@@ -53,6 +53,11 @@ class Questions:
             return scene_questions(text)
         text = plain(text)
         return list(self._by_text.get(text) or self._by_id.get(self._ids.get(text, ""), ()))
+
+    def why_none(self, text: str) -> str:
+        """Why there are no questions for a prompt."""
+        made = unasked(text) if self._made else ""
+        return made or "there are no questions for its prompt"
 
     def _unmatched(self) -> tuple[int, int, int, int]:
         """Prompts of the run and those without questions; prompts of the file and those that the

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from evalkit.scenes.asked import asked
+import re
+
+from evalkit.scenes.asked import asked, exclusion
 from evalkit.scenes.captions import with_article
 from evalkit.scenes.tables import BACKGROUNDS, COUNT_WORDS, NOUN_FORMS, RELATIONS
+from evalkit.scenes.vocabulary import between, phrases
 from evalkit.scorers.question import Question
 
-VERSION = "1"  # part of fingerprints: increases whenever these questions change
+VERSION = "2"  # part of fingerprints: increases whenever these questions change
+
+
+def unasked(prompt: str) -> str:
+    """Why no questions are made from a prompt, "" where they are about all of it.
+
+    Questions on a part of a prompt would measure another prompt: of "a plate without bananas" they
+    would ask for bananas.
+    """
+    if word := exclusion(prompt):
+        return f"its prompt says by {word!r} what is not there"
+    others = re.findall(r"\w*[^\W_a-z0-9]\w*", prompt.lower())  # with letters of no caption
+    others = others or [word for word in phrases(prompt).rest.split() if word.strip("#")]
+    if unknown := [word for word in dict.fromkeys(others) if word not in between()]:
+        return f"no question is about words of its prompt: {', '.join(unknown[:3])}"
+    if asked(prompt).loose_colours:
+        return "its prompt names a colour of something that is no shape"
+    return ""
 
 
 def scene_questions(prompt: str) -> list[Question]:
-    """Questions with the answer yes; one on a property depends on those on its objects."""
-    scene, questions = asked(prompt)
+    """Questions with the answer yes; one on a property depends on those on its objects.
+
+    [] for a prompt that they would not be about as a whole, see `unasked`.
+    """
+    if unasked(prompt):
+        return []
+    scene, questions, _ = asked(prompt)
     items = list(dict.fromkeys(scene.items))
     counts = {item.noun: scene.items.count(item) for item in items}
     names = {  # singular where one is asked for

@@ -15,7 +15,7 @@ from evalkit.scenes.captions import caption
 from evalkit.scenes.tables import BACKGROUNDS, COUNT_WORDS
 from evalkit.scorers.question import Question
 from evalkit.scorers.questions import Questions
-from evalkit.scorers.scene_questions import scene_questions
+from evalkit.scorers.scene_questions import scene_questions, unasked
 
 
 def _file(folder: Path, name: str, text: str) -> str:
@@ -309,7 +309,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_the_questions_on_a_caption_are_those_on_its_scene() -> None:
     """Each question names what the scene has, and a property depends on its objects."""
     for seed, scene in enumerate(dataset.scenes(dataset.HELD_OUT + 90_000, 400)):
-        found = scene_questions(caption(scene, seed, complete=True))
+        text = caption(scene, seed, complete=True)
+        assert not unasked(text)
+        found = scene_questions(text)
         texts = [one.text for one in found]
         nouns = list(dict.fromkeys(item.noun for item in scene.items))
         objects, rest = found[: len(nouns)], found[len(nouns) :]
@@ -324,3 +326,34 @@ def test_the_questions_on_a_caption_are_those_on_its_scene() -> None:
         pair = [one for one in rest if len(one.depends_on) == 2]
         assert len(pair) == (scene.kind == "pair")
         assert texts[-1] == f"Is the scene {BACKGROUNDS[scene.background][0]}?"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        ("a plate that has no bananas on it", "says by 'no' what is not there"),
+        ("a red circle without a cat", "says by 'without' what is not there"),
+        ("a cat, and there isn't a dog", "says by 'isnt' what is not there"),
+        ("a photo of a red car", "a colour of something that is no shape"),
+        ("a red and blue circle", "a colour of something that is no shape"),
+        ("a cat that plays chess", "no question is about words of its prompt: plays, chess"),
+        ("a wooden spoon", "no question is about words of its prompt: wooden"),
+        ("a cat 猫", "no question is about words of its prompt: 猫"),
+    ],
+)
+def test_no_questions_are_made_on_a_part_of_a_prompt(prompt: str, why: str) -> None:
+    """They would be about another prompt, or the opposite."""
+    assert scene_questions(prompt) == []
+    assert why in Questions("scenes").why_none(prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "questions"),
+    [
+        ("an orange", ["Is there an orange in the image?"]),
+        ("an orange circle", ["Is there a circle in the image?", "Is the circle orange?"]),
+        ("a wine glass", ["Is there a wine glass in the image?"]),
+    ],
+)
+def test_questions_on_all_of_a_prompt(prompt: str, questions: list[str]) -> None:
+    assert [one.text for one in scene_questions(prompt)] == questions
