@@ -85,7 +85,12 @@ class FailedMetricWarning(IncompleteRunWarning):
     """The function of a metric fails: its rows have no value, and their notes say why.
 
     The results are written all the same; the command line then ends with exit code 2.
+    `hint` is what to do next.
     """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class StoppedScorerWarning(FailedMetricWarning):

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -76,11 +76,12 @@ def clean() -> Iterator[None]:
             except BrokenPipeError:  # `| head`: what was read is enough, the exit code stays
                 nobody_reads()
     if problems:
-        for problem, category in problems.items():
-            failed = category is FailedMetricWarning
-            _print_error(problem, _FAILED_METRIC if failed else "", "incomplete")
+        for problem, one in problems.items():
+            failed = type(one) is FailedMetricWarning
+            hint = f"{getattr(one, 'hint', '') or 'Correct its code.'} {_KEPT}" if failed else ""
+            _print_error(problem, hint, "incomplete")
         faults = FailedMetricWarning, NothingMeasuredWarning
-        raise typer.Exit(2 if any(one in faults for one in problems.values()) else 3)
+        raise typer.Exit(2 if any(type(one) in faults for one in problems.values()) else 3)
 
 
 def _check_current_folder() -> None:
@@ -125,25 +126,25 @@ def nobody_reads() -> None:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-_FAILED_METRIC = (
-    "Correct its code. A run keeps its metrics: to drop this one, name the others with"
+_KEPT = (
+    "A run keeps its metrics: to drop this one, name the others with"
     " `evalkit score RUN --metrics fid,kid --only`."
 )
 
 
 @contextlib.contextmanager
-def _incomplete_runs() -> Iterator[dict[str, type[Warning]]]:
-    """The texts of the IncompleteRunWarnings in this block, each with its class.
+def _incomplete_runs() -> Iterator[dict[str, Warning]]:
+    """The IncompleteRunWarnings in this block, by their texts.
 
     Other warnings are shown as ever.
     """
-    problems: dict[str, type[Warning]] = {}
+    problems: dict[str, Warning] = {}
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def keep(message: Warning | str, category: type[Warning], *where: Any) -> None:
             if issubclass(category, IncompleteRunWarning):
-                problems[str(message)] = category
+                problems[str(message)] = cast(Warning, message)
             else:
                 show(message, category, *where)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +51,7 @@ class Heard:
     at: float  # time.time()
     first: dict = field(default_factory=dict)  # the listed first tokens: their probabilities
     detail: str = ""
+    snapshot: str = ""  # what answered, as the service reports it; "" if it does not
     attempts: int = 0
     cost: float | None = None
     possible_charges: int = 0
@@ -66,6 +67,8 @@ class FirstTokens:
         max_cost: the limit in US dollars, over all processes with this journal.
         concurrency: the most requests in flight.
         retry_ambiguous: ask again what was sent and got no usable answer; it may be charged twice.
+        any_snapshot: take the answers of all snapshots of the model; else another one than the
+            first stops the work.
         option: how the options are written, for hints: "--set vqa_score.{}".
 
     Raises EvalkitError for a limit without prices, and for a damaged journal.
@@ -81,6 +84,7 @@ class FirstTokens:
         max_cost: float | None = None,
         concurrency: int = 1,
         retry_ambiguous: bool = False,
+        any_snapshot: bool = False,
         option: str = "--set {}",
     ) -> None:
         if concurrency < 1:
@@ -88,7 +92,7 @@ class FirstTokens:
                 f"concurrency is {concurrency}; expected 1 or more.", code="remote-15"
             )
         self.label, self._chat, self._path = chat.options.model, chat, journal
-        self._again, self._option = retry_ambiguous, option
+        self._again, self._any, self._option = retry_ambiguous, any_snapshot, option
         self._without = False  # whether an answer had no probabilities
         self._budget = Budget(max_cost, option=f"`{option.format('max_cost=…')}`")
         self._size = -1  # bytes of the journal as it is known here
@@ -125,7 +129,14 @@ class FirstTokens:
         if self._size != (size := self._bytes()):
             self._ledger = Ledger(*_read(self._path), _key_of)
             self._dearest, self._budget.spent = self._ledger.dearest(), self._ledger.spent()
+            self._snapshots = dict[str, None]()
+            self._note_snapshots(self._ledger.last.values())
             self._size = size
+
+    def _note_snapshots(self, answers: Iterable[Heard]) -> None:
+        """Keep what answered, the first one first."""
+        said = (one.snapshot for one in answers if one.status == "ok")
+        self._snapshots |= dict.fromkeys(filter(None, said))
 
     def _bytes(self) -> int:
         path = self._path
@@ -182,17 +193,32 @@ class FirstTokens:
                 at=item.job.row("")["at"],
                 first={t: p for t, p in item.answer.first.items() if not self._chat.has_key(t)},
                 detail=item.answer.detail,
+                snapshot=" ".join(
+                    filter(None, (item.answer.model, item.answer.system_fingerprint))
+                ),
                 **item.job.account,
             )
             for item in finished
         ]
         self.journal([vars(one) for one in found])
+        self._note_snapshots(found)
         for one in found:
             self._ledger.add(one.key, one)
         self._dearest = max([self._dearest, *(one.cost or 0.0 for one in found)])
         return found
 
     def reason_to_stop(self) -> EvalkitError | None:
+        if len(self._snapshots) > 1 and not self._any:
+            first, other, *_ = self._snapshots
+            return EvalkitError(
+                f"{self._chat.place} answers as {other!r} now, and answered as {first!r} before:"
+                " this is another model.",
+                "Its answers are kept, but are not counted. Name one snapshot of the model, score"
+                " another run folder, or take the answers of all snapshots:"
+                f" `{self._option.format('snapshots=any')}`.",
+                3,
+                code="remote-24",
+            )
         if not self._without:
             return None
         return EvalkitError(

@@ -205,7 +205,7 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
             text = f"{error.message} {error.hint}".strip()
             warnings.warn(text, StoppedScorerWarning, stacklevel=2)
         else:
-            warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+            warnings.warn(FailedMetricWarning(error.message, error.hint), stacklevel=2)
         return Evidence(scorer.name, {}, clusters, {}, None, no_fake=error.message, failed=True)
     return Evidence(
         scorer.name,

@@ -57,7 +57,7 @@ def measure_or_warn(metric: Metric, evidence: Evidence) -> Measurement:
     try:
         return measure(metric, evidence)
     except EvalkitError as error:
-        warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+        warnings.warn(FailedMetricWarning(error.message, error.hint), stacklevel=2)
         return Measurement(None, note=f"not measured: {error.message}", failed=True)
 
 

@@ -153,7 +153,7 @@ def _load_scorers(
                 if is_own(scorer.load):
                     raise _named(name, error) from error
                 if not isinstance(error.__cause__, EvalkitError):
-                    warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+                    warnings.warn(FailedMetricWarning(error.message, error.hint), stacklevel=2)
             choice.missing[scorer.kind] = f"{error.message} {error.hint}".rstrip(". ")
 
 

@@ -54,7 +54,7 @@ def metric_row(
         try:
             baseline, said = _baseline(metric, reference, count)
         except EvalkitError as error:
-            warnings.warn(error.message, FailedMetricWarning, stacklevel=2)
+            warnings.warn(FailedMetricWarning(error.message, error.hint), stacklevel=2)
             said = error.message
         (notes if baseline is not None else cautions).append(said)
     if found.value is not None and images.texts and metric.reads_prompts:

@@ -10,6 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from evalkit.core import EvalkitError
 from evalkit.files import plain_name
 from evalkit.remote.chat import Chat, ChatOptions
 from evalkit.remote.first_token import Asked, FirstTokens
@@ -17,6 +18,7 @@ from evalkit.run_folder import Run
 from evalkit.scorer import NoAnswer
 
 _BLANKS = ("▁", "Ġ")  # what SentencePiece and byte-level BPE write before a word
+SNAPSHOTS = "one", "any"
 _AT_ONCE = 32, 256  # images per call, at least and at most: their answers come side by side
 
 
@@ -27,6 +29,8 @@ class EndpointOptions:
     Args:
         base_url, api_key_env: see ChatOptions.
         max_cost: the limit in US dollars, for one model and run over all commands.
+        snapshots: `one`: stop where the service answers as another snapshot of the model; `any`:
+            take all answers, under another name.
     """
 
     base_url: str
@@ -36,6 +40,7 @@ class EndpointOptions:
     output_price: float | None = None
     concurrency: int = 256
     retry_ambiguous: bool = False
+    snapshots: str = "one"
 
 
 class EndpointModel:
@@ -61,15 +66,27 @@ class EndpointModel:
             output_price=options.output_price,
         )
         chat = Chat(asked, scorer)
-        self.name = f"{plain_name(model.rpartition('/')[2], 50)}-service"
+        if options.snapshots not in SNAPSHOTS:
+            expected = " or ".join(SNAPSHOTS)
+            raise EvalkitError(
+                f"The option snapshots is {options.snapshots!r}; expected {expected}.",
+                f"Change it with `--set {scorer}.snapshots=one`.",
+                code="scorers-64",
+            )
+        name, mixed = (
+            f"{plain_name(model.rpartition('/')[2], 50)}-service",
+            options.snapshots == "any",
+        )
+        self.name = f"{name}-any" if mixed else name
         self.fingerprint = chat.fingerprint
         self.at_once = min(max(options.concurrency, _AT_ONCE[0]), _AT_ONCE[1])
         self._service = FirstTokens(
             chat,
-            Run(run).token_requests_path(self.name) if run != Path() else None,
+            Run(run).token_requests_path(name) if run != Path() else None,
             max_cost=options.max_cost,
             concurrency=options.concurrency,
             retry_ambiguous=options.retry_ambiguous,
+            any_snapshot=mixed,
             option=f"--set {scorer}.{{}}",
         )
         self._ids: dict[str, int] = {}

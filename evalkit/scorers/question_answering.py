@@ -47,8 +47,8 @@ class QuestionAnswering:
             model of this name; its answers are read by another rule (answer_texts.py). dtype,
             max_pixels and batch do not concern it. It and the options below are those of
             `vqa_score`.
-        api_key_env, max_cost, input_price, output_price, concurrency, retry_ambiguous: of the
-            service.
+        api_key_env, max_cost, input_price, output_price, concurrency, retry_ambiguous, snapshots:
+            of the service.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class QuestionAnswering:
         output_price: float | None = None,
         concurrency: int = 256,
         retry_ambiguous: bool = False,
+        snapshots: str = "one",
         device: str = "auto",
         cache: Path = Path(),
     ) -> None:
@@ -93,7 +94,7 @@ class QuestionAnswering:
                     model,
                     EndpointOptions(
                         base_url, api_key_env, max_cost, input_price, output_price, concurrency,
-                        retry_ambiguous,
+                        retry_ambiguous, snapshots,
                     ),
                     "NAME",
                     cache,

@@ -42,6 +42,8 @@ class VqaScore:
         concurrency: the most requests to the service in flight.
         retry_ambiguous: ask a service again what was sent and got no usable answer; each may be
             charged twice.
+        snapshots: of a service: `one` stops where it answers as another snapshot of the model than
+            before; `any` takes all answers, under another name.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class VqaScore:
         output_price: float | None = None,
         concurrency: int = 256,
         retry_ambiguous: bool = False,
+        snapshots: str = "one",
         device: str = "auto",
         cache: Path = Path(),
     ) -> None:
@@ -78,7 +81,7 @@ class VqaScore:
                 model,
                 EndpointOptions(
                     base_url, api_key_env, max_cost, input_price, output_price, concurrency,
-                    retry_ambiguous,
+                    retry_ambiguous, snapshots,
                 ),
                 "vqa_score",
                 cache,

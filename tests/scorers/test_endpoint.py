@@ -9,8 +9,10 @@ from fake_chat import FakeChat, asked
 from fake_service import CHARGED, Call, Fault, shares
 from PIL import Image
 from torch import Tensor
+from typer.testing import CliRunner
 
 import evalkit
+from evalkit.cli.app import app
 from evalkit.core import EvalkitError, FailedMetricWarning, MetricRow
 from evalkit.files import read_lines
 from evalkit.remote import retry
@@ -69,6 +71,17 @@ def test_a_share_of_yes_and_a_service_without_probabilities(tmp_path: Path) -> N
             evalkit.score(run.path, metrics="vqa_score", options=options)
 
 
+def test_the_command_says_what_to_do_about_a_scorer_that_fails(tmp_path: Path) -> None:
+    run = evalkit.generate("noise", ["a cat"], out=tmp_path / "run")
+    with FakeChat(lambda asked: "Yes") as server:
+        settings = [f"vqa_score.{one}" for one in ("model=m", f"base_url={server.url}")]
+        options = [part for one in settings for part in ("--set", one)]
+        command = ["score", str(run.path), "--metrics", "vqa_score", *options]
+        found = CliRunner().invoke(app, command)
+    assert found.exit_code == 2
+    assert "hint: Use a model and a service that send them, such as vLLM." in found.stderr
+
+
 @pytest.mark.parametrize(
     ("shares", "option", "expected"),
     [
@@ -83,6 +96,39 @@ def test_tokens_whose_share_of_yes_is_at_an_end(
     with FakeChat(lambda asked: "Yes", first=shares) as server:
         scorer = VqaScore(model="m", base_url=server.url, **option)  # type: ignore[arg-type]
         assert list(scorer([Image.new("RGB", (32, 32))], ["a cat"])) == [expected]
+
+
+@pytest.mark.parametrize("snapshots", ["one", "any"])
+def test_answers_of_two_snapshots_are_not_one_model(tmp_path: Path, snapshots: str) -> None:
+    images = [Image.new("RGB", (32, 32), (shade, 0, 0)) for shade in range(6)]
+    first = {"Yes": 0.75, "No": 0.2}
+
+    def fingerprint(earlier: int) -> str:
+        return "fp_1" if earlier < 3 else "fp_2"
+
+    with FakeChat(lambda asked: "Yes", first=first, fingerprint=fingerprint) as server:
+        options = EndpointOptions(server.url, concurrency=1, snapshots=snapshots)
+        model = EndpointModel("m", options, "vqa_score", tmp_path)
+        assert len(model.listed(images[:3], ["Is it?"] * 3)) == 3
+        if snapshots == "any":
+            assert len(model.listed(images, ["Is it?"] * 6)) == 6
+            assert model.name == "m-service-any"
+            return
+        with pytest.raises(EvalkitError, match="answers as 'm-2026-11-01 fp_2' now") as error:
+            model.listed(images, ["Is it?"] * 6)
+        assert error.value.exit_code == 3
+        assert "`--set vqa_score.snapshots=any`" in error.value.hint
+        sent = len(server.received)
+        assert sent < 6  # no further question is paid for
+        again = EndpointModel("m", options, "vqa_score", tmp_path)
+        with pytest.raises(EvalkitError, match="another model"):
+            again.listed(images[3:4], ["Is it?"])
+        assert len(server.received) == sent
+
+
+def test_the_option_snapshots_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(EvalkitError, match="snapshots is 'all'; expected one or any"):
+        EndpointModel("m", EndpointOptions("http://127.0.0.1:1/v1", snapshots="all"), "vqa_score", tmp_path)
 
 
 @pytest.mark.parametrize("blank", ["▁", "Ġ"])
