@@ -166,8 +166,8 @@ def rate_judge(
 
     \b
     Examples:
-      evalkit rate judge reports/first --model gpt-5-mini --dry-run
-      evalkit rate judge reports/first --model gpt-5-mini --kind pairwise --items 200
+      evalkit rate judge reports/first --model gpt-4.1-mini --dry-run
+      evalkit rate judge reports/first --model gpt-4.1-mini --kind pairwise --items 200
       evalkit rate judge reports/first --model qwen --base-url http://127.0.0.1:8000/v1
     """
     with clean():

@@ -33,6 +33,7 @@ _RECORDS = ("refusal_rate", "images_per_second", "cost_per_image")
 # Digits to leave out, and what stands between a value and its interval: the first that fits.
 _FORMS = ((0, " "), (1, " "), (0, "\n"), (1, "\n"))
 _COMMAND = re.compile(r"`(evalkit [^`]+)`")
+_FETCH = "evalkit weights fetch "
 _SYMMETRIC = "↓ lower is better, ↑ higher is better; ± half of the 95% interval."
 _LISTED = "↓ lower is better, ↑ higher is better."
 _MARKED = (
@@ -71,14 +72,24 @@ def print_results(facts: Facts) -> None:
 
 
 def mending_command(facts: Facts) -> str:
-    """What to do next where the reason of a missing value names a command; "" if there is none."""
+    """What to do next where the reason of a missing value names a command; "" if there is none.
+
+    The weights of all reasons are fetched by one command.
+    """
+    commands: list[str] = []
+    more = ""
     for finding in facts.concluded:
         for cell in finding.cells.values():
             found = None if cell.measured else _COMMAND.search(cell.note)
-            if found:
-                more = " with `--reference NAME`" if "--reference" in cell.note else ""
-                return f"{found[1]}, then the same command again{more}"
-    return ""
+            if found and (not commands or found[1].startswith(_FETCH)):
+                more = " with `--reference NAME`" if "--reference" in cell.note else more
+                commands.append(found[1])
+    if not commands:
+        return ""
+    first, *others = dict.fromkeys(commands)
+    if first.startswith(_FETCH):
+        first = " ".join([first, *(one.removeprefix(_FETCH) for one in others)])
+    return f"{first}, then the same command again{more}"
 
 
 def _blocks(facts: Facts) -> list[Block]:

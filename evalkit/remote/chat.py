@@ -254,7 +254,9 @@ def _check(options: ChatOptions) -> None:
     ):
         if not good:
             raise EvalkitError(
-                f"{name} is {getattr(options, name)!r}; expected {expected}.", code="remote-9"
+                f"{name} is {getattr(options, name)!r}; expected {expected}.",
+                f"Change the option {name.replace('_', '-')}.",
+                code="remote-9",
             )
 
 

@@ -73,7 +73,8 @@ class ClipReward(Reward):
         if convention not in factors:
             raise EvalkitError(
                 f"{scorer} has no convention {convention!r}; expected {' or '.join(factors)}.",
-                nearest(convention, factors),
+                nearest(convention, factors)
+                or f"Change it with `--set {scorer}.convention={next(iter(factors))}`.",
                 code="scorers-53",
             )
         name = f"{version}-{convention.replace('/', '-')}"

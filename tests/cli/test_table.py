@@ -210,6 +210,24 @@ def test_the_next_step_mends_what_was_not_measured(tmp_path, monkeypatch, capsys
     assert row(output.splitlines(), "CLIP score ↑") == ["CLIP score ↑", "-"]
 
 
+def test_the_next_step_fetches_all_missing_weights(tmp_path, capsys):
+    run = make_run(tmp_path / "run", models=("dalle",), hostile=False)
+    weights = {"clip_score": "clip-b32", "fid": "inception", "kid": "inception"}
+    rows = [
+        dataclasses.replace(
+            one, value=None, low=None, high=None, encoder="",
+            note=f"not measured: run `evalkit weights fetch {weights[one.metric]}`",
+        )
+        if one.metric in weights
+        else one
+        for one in run.metrics()
+    ]  # fmt: skip
+    run.write_metrics(rows)
+    print_metrics(rows, run.path, False, "open it")
+    said = capsys.readouterr().err
+    assert said == ("next: evalkit weights fetch inception clip-b32, then the same command again\n")
+
+
 def test_the_example_of_the_repository_is_readable(monkeypatch, capsys):
     example = Path(__file__).parents[2] / "reports/example"
     monkeypatch.setenv("COLUMNS", "80")

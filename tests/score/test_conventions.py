@@ -22,6 +22,8 @@ from evalkit.encoders.inception_conventions import CONVENTIONS, InceptionConvent
 from evalkit.images import read_image, to_images, to_tensor
 from evalkit.reference.build import build_from_images
 from evalkit.score.conventions import ConventionTable, conventions, fid
+from evalkit.score.conventions.table import ConventionRow
+from evalkit.score.conventions.target import compared, verdict
 from evalkit.score.conventions.target import quoted as quoted_value
 
 NAMES = [item.name for item in CONVENTIONS]
@@ -331,3 +333,14 @@ def test_the_command_prints_the_result_of_the_function(
     assert values == pytest.approx([row.value for row in found.rows])
     assert shown["verdict"] in table.stdout
     assert evalkit.conventions is conventions
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [("12.35", "to the last digit quoted"), ("12.360", "within 0.1%, by which tools differ")],
+)
+def test_how_close_a_quoted_value_is(number: str, said: str):
+    row = ConventionRow("logit", "tool", "", 12.352, tools_differ=1e-3)
+    aim = quoted_value(number, "a score", 0.0, "1")
+    found = verdict([compared(row, aim)], aim, "Other images")
+    assert found == f"{number} fits logit (tool) {said}."

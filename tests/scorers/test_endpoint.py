@@ -128,7 +128,9 @@ def test_answers_of_two_snapshots_are_not_one_model(tmp_path: Path, snapshots: s
 
 def test_the_option_snapshots_is_checked(tmp_path: Path) -> None:
     with pytest.raises(EvalkitError, match="snapshots is 'all'; expected one or any"):
-        EndpointModel("m", EndpointOptions("http://127.0.0.1:1/v1", snapshots="all"), "vqa_score", tmp_path)
+        EndpointModel(
+            "m", EndpointOptions("http://127.0.0.1:1/v1", snapshots="all"), "vqa_score", tmp_path
+        )
 
 
 @pytest.mark.parametrize("blank", ["▁", "Ġ"])

@@ -23,7 +23,7 @@ from evalkit.encoders.weight_files import FILES
 from evalkit.prompts.geneval import CLASSES, COLOURS, plural, with_article
 from evalkit.scorer import Answer
 from evalkit.scorers.geneval.colours import Colours, crop
-from evalkit.scorers.geneval.detectors import GroundingDino, Mask2Former, Owlv2
+from evalkit.scorers.geneval.detectors import GroundingDino, Mask2Former, Owlv2, load_detector
 from evalkit.scorers.geneval.rules import Found
 from evalkit.scorers.geneval.scorer import GenEval
 
@@ -265,3 +265,9 @@ def test_without_clip_there_is_no_scorer(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
     with pytest.raises(EvalkitError, match=r"weights of clip-l14 .* were not found in the cache"):
         GenEval("owlv2", str(owlv2), device="cpu")
+
+
+def test_weights_of_another_detector_are_refused_before_the_first_image(owlv2: Path) -> None:
+    with pytest.raises(EvalkitError, match="of the type 'owlv2'; expected 'grounding-dino'") as e:
+        load_detector("grounding-dino", str(owlv2), "cpu")
+    assert "IDEA-Research/grounding-dino-base" in e.value.hint

@@ -120,7 +120,11 @@ def rate_judge(
     if concurrency < 1:
         raise EvalkitError(f"concurrency is {concurrency}; expected 1 or more.", code="rate-14")
     if items is not None and items < 1:
-        raise EvalkitError(f"items is {items}; expected 1 or more.", code="rate-15")
+        raise EvalkitError(
+            f"items is {items}; expected 1 or more.",
+            "Leave it out to ask about all items.",
+            code="rate-15",
+        )
     options = ChatOptions(
         model, base_url, api_key_env, temperature, seed, max_tokens, max_side, extra, timeout,
         input_price, output_price,

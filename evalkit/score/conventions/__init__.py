@@ -92,7 +92,7 @@ def conventions(
     if name not in METRICS:
         raise EvalkitError(
             f"There are no conventions of the metric {metric!r}; expected {', '.join(METRICS)}.",
-            nearest(metric, METRICS),
+            nearest(metric, METRICS) or "Name one of these with `--metric`.",
             code="score-1",
         )
     about = METRICS[name]

@@ -60,28 +60,36 @@ def verdict(rows: Sequence[ConventionRow], target: Target, otherwise: str) -> st
     """
     measured = [row for row in rows if row.value is not None]
     measured.sort(key=lambda row: abs(row.distance or 0))
-    sentences = [_fits(measured, target.text, otherwise)]
+    sentences = [_fits(measured, target, otherwise)]
     if missing := ", ".join(row.convention for row in rows if row.value is None):
         sentences.append(f"Not measured, so not compared: {missing}.")
     return " ".join(sentences)
 
 
-def _fits(measured: Sequence[ConventionRow], target: str, otherwise: str) -> str:
+def _within(exact: Sequence[ConventionRow], target: Target) -> str:
+    """How close a target is that fits these conventions."""
+    if all(abs(row.distance or 0) <= target.half_a_digit for row in exact):
+        return "to the last digit quoted"
+    share = max(row.tools_differ for row in exact)
+    return f"within {100 * share:.2g}%, by which tools differ"
+
+
+def _fits(measured: Sequence[ConventionRow], target: Target, otherwise: str) -> str:
     exact = [row for row in measured if row.fit == "rounding"]
     if exact:
         names = " and ".join(f"{row.convention} ({row.tools})" for row in exact)
         more = "" if len(exact) == 1 else " The value does not distinguish between them."
-        return f"{target} fits {names} to the last digit quoted.{more}"
+        return f"{target.text} fits {names} {_within(exact, target)}.{more}"
     nearest = measured[0]
     closest = f"The nearest is {nearest.convention} ({nearest.tools}) with {nearest.value:.4g}"
     possible = ", ".join(row.convention for row in measured if row.fit == "interval")
     if possible:
         return (
-            f"{target} fits no convention to the last digit quoted. {closest}. It lies in the 95%"
+            f"{target.text} fits no convention to the last digit quoted. {closest}. It lies in the 95%"
             f" sampling interval of {possible}: these are possible if the quoted value is of other"
             " images of the same model."
         )
     return (
-        f"{target} fits none of these conventions. {closest}, {abs(nearest.distance or 0):.4g}"
+        f"{target.text} fits none of these conventions. {closest}, {abs(nearest.distance or 0):.4g}"
         f" away. {otherwise} explain the difference better than these conventions."
     )

@@ -128,6 +128,7 @@ class _Published:
     """
 
     name: str
+    kind: str  # `model_type` in config.json
     default: str  # the published weights
     family = _OPEN
     vocabulary = Vocabulary()
@@ -142,6 +143,14 @@ class _Published:
             raise Unavailable(
                 error.message, error.hint, code=error.code
             ) from error  # nobody named these weights
+        kind = json.loads(read_utf8(self._folder / "config.json")).get("model_type", self.kind)
+        if kind != self.kind:
+            raise EvalkitError(
+                f"{self._model} is a model of the type {kind!r:.60}; expected {self.kind!r}, as the"
+                f" detector is {self.name}.",
+                f"Change the option detector, or use weights such as {self.default}.",
+                code="scorers-65",
+            )
         self.device = device_of(device)
         library = ".".join(version("transformers").split(".")[:2])  # it has the preprocessing
         self.fingerprint = f"{identity}/transformers-{library}"
@@ -185,7 +194,7 @@ class Owlv2(_OpenVocabulary):
     highest score, as for the detector of GenEval.
     """
 
-    name = "owlv2"
+    name = kind = "owlv2"
     default = "google/owlv2-base-patch16-ensemble"
 
     def __call__(
@@ -207,7 +216,7 @@ class GroundingDino(_OpenVocabulary):
     with the most probable word, and this probability is its score.
     """
 
-    name = "grounding-dino"
+    name = kind = "grounding-dino"
     default = "IDEA-Research/grounding-dino-base"
 
     def __call__(
@@ -235,7 +244,7 @@ class Mask2Former(_Published):
     and not those of mmdetection. A box is the smallest around its mask.
     """
 
-    name = "mask2former"
+    name = kind = "mask2former"
     default = _SEGMENTATION.example
     family = _SEGMENTATION
 
@@ -289,7 +298,7 @@ def load_detector(name: str, model: str, device: str) -> Detector:
     if name not in DETECTORS:
         raise EvalkitError(
             f"GenEval has no detector {name!r}; expected {', '.join(DETECTORS)}.",
-            nearest(name, DETECTORS),
+            nearest(name, DETECTORS) or f"Change it with `--set geneval.detector={Owlv2.name}`.",
             code="scorers-9",
         )
     return DETECTORS[name](model, device)
