@@ -11,25 +11,31 @@ features of the reference images; a worse one is narrower and shifted. For each 
 method: the share of trials whose 95% interval contains the true difference (0 for two equal models,
 else the median over all trials), that of 99% intervals, and between them the median width, relative
 to the central 95% of the differences of all trials. `plain` is the jackknife over groups of
-prompts, `once` the one that counts the second order once. Set OMP_NUM_THREADS=1 on a machine that
-does other work.
+prompts, `once` the one that counts the second order once. Then the same for single values, whose
+truth is the mean over all trials: 95% intervals of `plain`, of `half` (half of the second order
+taken off) and of `share` (taken off in proportion to its estimated share of the variance). Set
+OMP_NUM_THREADS=1 on a machine that does other work.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from interval_coverage import REFERENCE, mixing_matrix
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from evalkit import plugins
 from evalkit.metrics import frechet
 from evalkit.metrics.memoized import clear_memoized
 from evalkit.statistics import intervals, paired
+from evalkit.statistics.intervals import GROUPS
+from evalkit.statistics.second_order import second_order_variance
 
 TAILS = ("normal", "t5", "t5_of_images")
 PAIRS = {
@@ -102,6 +108,30 @@ def rows(name: str, tails: str, given: argparse.Namespace) -> None:
                 if alpha == 0.05:
                     cells.append(f"{np.median(ends[:, 1] - ends[:, 0]) / oracle:.2f}")
         print(*cells, f"{time.process_time() - started:.0f} s", sep="\t", flush=True)
+    for kind, place in (("as good as the reference", 0), ("worse", 2)):
+        alone(name, tails, kind, [trial[place] for trial in trials])
+
+
+def alone(name: str, tails: str, kind: str, known: Sequence[Known]) -> None:
+    """Print the row of single values of one model."""
+    values = np.array([value for value, _, _ in known])
+    [oracle] = np.diff(np.quantile(values, [0.025, 0.975]))
+    plain = np.array([without.var(correction=0) * (GROUPS - 1) for _, without, _ in known])
+    second = np.array([second_order_variance(pairs, GROUPS) for _, _, pairs in known])
+    twice = 2 * (GROUPS - 1) / (GROUPS - 2)  # what the jackknife counts of the second order
+    share = np.minimum(1, twice * second / plain)
+    rules = {
+        "plain": plain,
+        "half": np.maximum(plain - second / 2, plain / 2),
+        "share": np.maximum(plain - share * (twice - 1) * second, second),
+    }
+    cells = [name, tails, f"{kind}, alone"]
+    for variance in rules.values():
+        degrees = (GROUPS - 1) * np.minimum(1, variance / plain)
+        half = stats.t.ppf(0.975, degrees) * variance**0.5
+        covered = np.abs(values - values.mean()) <= half
+        cells += [f"{covered.mean():.3f}", f"{np.median(2 * half) / oracle:.2f}"]
+    print(*cells, sep="\t", flush=True)
 
 
 def main() -> None:

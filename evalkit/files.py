@@ -35,6 +35,34 @@ _PIPES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # a shell's pipes, which 
 _piped: dict[tuple[int, int], bytes] = {}  # by device and number of the pipe: what it held
 
 
+def path_of(value: Any, name: str) -> Path:
+    """An argument that is a path; `~` is the home folder. Raises EvalkitError for another type."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise EvalkitError(
+            f"{name} is {value!r:.80}; expected a path, as a text or a Path.",
+            "Give the path of one file or folder.",
+            code="files-1",
+        )
+    return Path(os.path.expanduser(text))  # quoted, a shell keeps `~`
+
+
+def paths_of(value: Any, name: str) -> list[Any]:
+    """An argument that is a path or several paths, as a list. Raises EvalkitError for others."""
+    if isinstance(value, str | os.PathLike):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
+        raise EvalkitError(
+            f"{name} is {value!r:.80}; expected a path, or a list of paths.",
+            "Give paths as texts or as Path.",
+            code="files-2",
+        )
+    found = list(value)
+    for one in found:
+        path_of(one, name)
+    return found
+
+
 def read_limited(path: Path, limit: int) -> bytes:
     """The bytes of a file, or of a pipe of the shell.
 

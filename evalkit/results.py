@@ -12,7 +12,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evalkit import run_folder
@@ -155,7 +154,7 @@ def load(path: os.PathLike[str] | str) -> Run:
 
     Raises EvalkitError if the path is not a run folder.
     """
-    run = Run(Path(path).expanduser())
+    run = Run(path)
     if not run.path.is_dir():
         raise EvalkitError(
             f"There is no folder {run.path}.", "See `evalkit list runs`.", code="results-2"

@@ -98,12 +98,16 @@ def local_rank(environ: Mapping[str, str]) -> int:
 
 
 def _parsed(text: str) -> Shard:
-    found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
+    found = isinstance(text, str) and re.fullmatch(
+        r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII
+    )
     if not found or not int(found[1]) < int(found[2]):
         count = found and int(found[2])
         shown = f"0/{count} to {count - 1}/{count}" if count else "i/N with 0 <= i < N, such as 0/8"
         raise EvalkitError(
-            f"The shard is {text!r}; expected {shown}: shards are counted from 0.", code="shards-2"
+            f"The shard is {text!r}; expected {shown}: shards are counted from 0.",
+            "Give its number and how many there are, such as 0/8 for the first of eight.",
+            code="shards-2",
         )
     return Shard(int(found[1]), int(found[2]))
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.files import paths_of
 from evalkit.gate.snapshot import Snapshot, outline
 from evalkit.hints import did_you_mean
 from evalkit.run_config import lost_models
@@ -51,7 +52,7 @@ def read_entries(given: Runs) -> list[Entry]:
 
     Raises EvalkitError unless they are models of two scored runs at least, each given once.
     """
-    texts = [given] if isinstance(given, str | os.PathLike) else list(given)
+    texts = paths_of(given, "runs")
     entries = [entry for text in texts for entry in _entries(os.fspath(text))]
     seen = Counter((entry.place, entry.label) for entry in entries)
     twice = [entry for entry in entries if seen[entry.place, entry.label] > 1]

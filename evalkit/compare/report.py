@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError
+from evalkit.files import paths_of
 from evalkit.report.report import report as report_one
 
 
@@ -40,7 +41,7 @@ def report(
         EvalkitError: the folder is not a run, has no metrics yet, or no images of any model; and
             what `compare` raises.
     """
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    paths = paths_of(path, "path")
     if len(paths) != 1:
         from evalkit.compare.compare import compare  # slow; one run needs no encoder
 

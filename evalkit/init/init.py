@@ -15,7 +15,7 @@ import tomli_w
 from evalkit import plugins
 from evalkit.config import Config
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
+from evalkit.files import path_of, write_atomically
 from evalkit.prompts import is_bundled
 from evalkit.run_folder import Run
 from evalkit.specs import (
@@ -51,7 +51,7 @@ def init(
     Raises:
         EvalkitError: one of the files exists: nothing is overwritten.
     """
-    place = Path(folder).expanduser()
+    place = path_of(folder, "folder")
     for path in (place / name for name in NAMES):
         if os.path.lexists(path):
             raise EvalkitError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import importlib.resources
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError, Prompt
@@ -83,6 +83,12 @@ def prompts_from_list(items: Iterable[str | Prompt]) -> list[Prompt]:
             "The prompts are one string; expected a list of strings.",
             "Write prompts=[...], or give the path of a file to Config.",
             code="prompts-3",
+        )
+    if not isinstance(items, Iterable) or isinstance(items, bytes | Mapping):
+        raise EvalkitError(
+            f"The prompts are {items!r:.80}; expected a list of strings.",
+            "Write prompts=[...], or give the path of a file.",
+            code="prompts-46",
         )
     rows = [
         Row(f"item {number}", item.text, item.id, item.group)

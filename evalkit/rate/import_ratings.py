@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from evalkit.core import EvalkitError
+from evalkit.files import paths_of
 from evalkit.hints import plural
 from evalkit.rate.answers import Answer, Cell, Problem, Reading
 from evalkit.rate.cross_checks import flipped, without_duplicates
@@ -129,7 +130,7 @@ def rate_import(
         EvalkitError: a file is not readable or of no known format, a value is wrong, a scale is
             unknown, mixed or reversed, or the study exists with another design.
     """
-    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+    paths = [Path(file) for file in paths_of(files, "files")]
     _check_options(paths, study, kind, reversed_scales, on_bad)
     place, limits = Run(run), parse_scale(scale)
     names = Names(place, rename or {})

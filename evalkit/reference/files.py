@@ -25,6 +25,7 @@ from torch import Tensor
 
 from evalkit.core import Encoder, EvalkitError, Moments
 from evalkit.encoders.faster import exact_of
+from evalkit.files import path_of
 from evalkit.hints import did_you_mean
 from evalkit.reference import foreign
 from evalkit.reference.card import Card, read_card
@@ -77,7 +78,7 @@ def reference_list() -> list[Card]:
 
 def find(name_or_path: str) -> Path:
     """The folder (or file) of a reference, given by a name from `reference_list` or by a path."""
-    given = Path(name_or_path)
+    given = path_of(name_or_path, "reference")
     for root in _roots():
         if given.name == name_or_path and (root / name_or_path / "card.toml").is_file():
             return root / name_or_path

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
+from evalkit.files import path_of, write_atomically
 from evalkit.hints import nearest
 from evalkit.report.facts import Facts, part, read_facts
 from evalkit.report.findings import Finding
@@ -49,7 +49,7 @@ def tables(
     from evalkit.report.latex_layout import paper_of
 
     paper_of(width)  # an unknown one is an error at once
-    facts = select(read_facts(Path(path)), columns, metrics)
+    facts = select(read_facts(path_of(path, "path")), columns, metrics)
     folder = Path(os.path.expanduser(out)) if out else facts.run.report_path / "tables"
     made = to_tables(facts, width)
     for table in tables_of(facts, paper_of(width)):

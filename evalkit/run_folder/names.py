@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from evalkit.core import Record
-from evalkit.files import is_device
+from evalkit.files import is_device, path_of
 
 MOST_IMAGES = 1_000  # in one folder: more slow down file systems and the programs that list them
 # What `file` of a manifest may be: a plain name, or one in a subfolder of a large run.
@@ -49,7 +49,7 @@ class Names:
     """Where the files of a run are."""
 
     def __init__(self, path: os.PathLike[str] | str) -> None:
-        self.path = Path(os.path.expanduser(path))  # quoted, a shell keeps `~`
+        self.path = path_of(path, "The run folder")
 
     def __fspath__(self) -> str:
         """A run is a path to its folder, wherever a path is expected."""

@@ -24,6 +24,7 @@ from evalkit.features.changed import mention_lost
 from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
+from evalkit.files import path_of
 from evalkit.ratings.rows import refresh
 from evalkit.run_folder import Run
 from evalkit.score import kept, protocol, records
@@ -101,7 +102,7 @@ def score(
         IncompleteRunWarning: a model has no image at all, or black images only.
         NothingMeasuredWarning: scorers are named, nothing else, and none has a value.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     run = Run(results_folder(path))
     with run.writing_results():
         chosen = resolve(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import shlex
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tomli_w
 
@@ -288,4 +288,12 @@ def rows_of(run: Run) -> list[MetricRow]:
 
 
 def _names(given: Names) -> tuple[str, ...]:
-    return split_names(given) if isinstance(given, str) else tuple(given or ())
+    several: Any = split_names(given) if isinstance(given, str) else given or ()
+    names = tuple(several) if isinstance(several, Iterable) else (several,)
+    if not all(isinstance(one, str) for one in names):
+        raise EvalkitError(
+            f"Metrics or models are {given!r:.80}; expected names, as a text or a list of texts.",
+            "For example `metrics=['fid', 'kid']`.",
+            code="score-35",
+        )
+    return names

@@ -85,9 +85,9 @@ def _fits(measured: Sequence[ConventionRow], target: Target, otherwise: str) -> 
     possible = ", ".join(row.convention for row in measured if row.fit == "interval")
     if possible:
         return (
-            f"{target.text} fits no convention to the last digit quoted. {closest}. It lies in the 95%"
-            f" sampling interval of {possible}: these are possible if the quoted value is of other"
-            " images of the same model."
+            f"{target.text} fits no convention to the last digit quoted. {closest}. It lies in the"
+            f" 95% sampling interval of {possible}: these are possible if the quoted value is of"
+            " other images of the same model."
         )
     return (
         f"{target.text} fits none of these conventions. {closest}, {abs(nearest.distance or 0):.4g}"
