@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,19 @@ from evalkit.seeds import image_seed
 from evalkit.specs import INSTALLED, default_label, is_path, split_label
 
 _IRRELEVANT = ("price", "timeout", "api_key_env")  # options on which no image depends
+
+
+def prompts_source(run: Run) -> str:
+    """The file or the name that the prompts of a run were read from, as its run.toml remarks.
+
+    "" for prompts of Python, and where the remark is gone.
+    """
+    try:
+        first = run.config_path.read_text(encoding="utf-8").partition("\n")[0]
+        found = re.match(r'# Prompts were read from ("(?:[^"\\]|\\.)*")\.', first)
+        return json.loads(found[1]) if found else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def run_config(run: Run) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import evalkit
 from evalkit import EvalkitError, Prompt
 from evalkit.prompts import read_prompts, shipped_prompts
-from evalkit.prompts.suites import claimed, doubt, identity, suites, texts_sha256
+from evalkit.prompts.suites import claimed, doubt, identity, stated, suites, texts_sha256
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,8 @@ def test_bundled_lists_hold_what_is_stated() -> None:
     rows = {row["name"]: row for row in evalkit.list_suites()}
     assert rows.keys() == suites().keys()
     for name, row in rows.items():
-        if row["use"] == f"shipped: `--prompts {name}`":
+        if suites()[name].is_bundled:
+            assert row["use"] == f"ships with evalkit: `--prompts {name}`"
             prompts = read_prompts(name)
             assert len(prompts) == suites()[name].prompts
             assert texts_sha256([one.text for one in prompts]) == suites()[name].sha256
@@ -66,6 +68,43 @@ def test_bundled_lists_hold_what_is_stated() -> None:
             name in ("suite", "geneval", "parti", "t2i-compbench")
         )
         assert row["licence"]
+
+
+def test_other_groups_of_a_bundled_list() -> None:
+    challenges = Counter(one.group for one in read_prompts("parti", group_column="Challenge"))
+    assert len(challenges) == 11
+    assert sum(challenges.values()) == 1632
+    part = read_prompts("parti:Quantity", group_column="Challenge")
+    assert len(part) == challenges["Quantity"] > 0
+    with pytest.raises(EvalkitError, match="geneval have no columns"):
+        read_prompts("geneval", group_column="tag")
+    with pytest.raises(EvalkitError, match="no columns"):
+        read_prompts("parti", text_column="Prompt")
+
+
+def test_a_run_records_which_list_its_prompts_are(tmp_path: Path) -> None:
+    parti = read_prompts("parti")
+
+    def said(source: str, texts: list[str]) -> str:
+        return stated(source, [Prompt("", text) for text in texts])
+
+    texts = [one.text for one in parti]
+    known = "PartiPrompts, by the SHA-256 of its prompts; licence: Apache-2.0"
+    assert said("parti", texts) == said("mine.txt", texts) == said("", texts) == known
+    part = "PartiPrompts (Animals), as evalkit has it; licence: Apache-2.0"
+    assert said("parti:Animals", texts[:3]) == part
+    assert said("mine.txt", texts[:3]) == said("", texts[:3]) == ""
+    by_name = "DrawBench, by its name and the number of its prompts only; licence: not stated"
+    assert said("a/DrawBench.csv", [f"text {at}" for at in range(200)]) == by_name
+    doubted = "DrawBench.csv has 3 prompts and DrawBench has 200: values on it are not values on"
+    assert said("a/DrawBench.csv", texts[:3]).startswith(doubted)
+    listed = tmp_path / "DrawBench.txt"
+    listed.write_text("\n".join(f"text {at}" for at in range(200)))
+    run = evalkit.run("noise", listed, metrics="duplicates", encoders="pixels", out=tmp_path / "r")
+    assert run.protocol()["prompts"]["list"] == by_name
+    page = evalkit.report(run.path)
+    assert by_name in page.read_text()
+    assert by_name in (page.parent / "report.md").read_text()
 
 
 def test_parti_and_compbench_have_their_groups(tmp_path: Path) -> None:

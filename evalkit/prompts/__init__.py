@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evalkit.core import EvalkitError, Prompt
-from evalkit.prompts.formats import Row, rows_in, rows_of
+from evalkit.prompts.formats import TABLES, Row, rows_in, rows_of
 from evalkit.prompts.suites import refuse_known, suites
 from evalkit.prompts.text import FORMATS, LINE_LIMIT, is_blank
 from evalkit.seeds import kind_of
@@ -31,13 +31,14 @@ def read_prompts(
         group_column: where their groups are; by default found by its name.
     """
     if is_bundled(str(path)):
-        if text_column or group_column:
+        suite = suites()[str(path).partition(":")[0]]
+        if text_column or (group_column and Path(suite.file).suffix not in TABLES):
             raise EvalkitError(
-                "The prompts that come with evalkit have no columns.",
+                f"The prompts of {suite.name} have no columns.",
                 "Leave out --text-column and --group-column.",
                 code="prompts-1",
             )
-        return _bundled(str(path))
+        return _bundled(str(path), group_column or "")
     path = Path(path)
     refuse_known(str(path))
     return _prompts(rows_of(path, text_column or "", group_column or ""), str(path))
@@ -49,15 +50,15 @@ def is_bundled(name: str) -> bool:
     return suite is not None and suite.is_bundled
 
 
-def shipped_prompts(file: Path) -> list[Prompt]:
+def shipped_prompts(file: Path, group_column: str = "") -> list[Prompt]:
     """The prompts of a file of the package: a list in any format of text, or packed (.gz)."""
     data = file.read_bytes()
     if file.suffix == ".gz":
         data, file = gzip.decompress(data), file.with_suffix("")
-    return _prompts(rows_in(data.decode(), file), str(file))
+    return _prompts(rows_in(data.decode(), file, group_column=group_column), str(file))
 
 
-def _bundled(name: str) -> list[Prompt]:
+def _bundled(name: str, group_column: str = "") -> list[Prompt]:
     suite, colon, group = name.partition(":")
     if suite == "geneval":
         from evalkit.prompts.geneval import geneval_prompts  # imports NumPy
@@ -65,7 +66,7 @@ def _bundled(name: str) -> list[Prompt]:
         prompts = geneval_prompts()
     else:
         package = Path(str(importlib.resources.files("evalkit")))
-        prompts = shipped_prompts(package / suites()[suite].file)
+        prompts = shipped_prompts(package / suites()[suite].file, group_column)
     groups = list(dict.fromkeys(prompt.group for prompt in prompts))
     if colon and group not in groups:
         raise EvalkitError(

@@ -138,6 +138,26 @@ def identity(path: str, prompts: Sequence[Prompt]) -> str:
     return ""
 
 
+def stated(source: str, prompts: Sequence[Prompt]) -> str:
+    """What protocol.json says: which published list these are, how that is known, and its licence.
+
+    source: the file or the name that was given for them. "" for prompts of no known list.
+    """
+    suite, part = recognised(prompts)
+    how = "by the SHA-256 of its prompts"
+    if suite is None and source:
+        name, _, part = source.partition(":")
+        suite, how = suites().get(name), "as evalkit has it"
+        if suite is None or not suite.is_bundled:
+            if said := doubt(source, prompts):
+                return said
+            suite, part, how = claimed(source), "", "by its name and the number of its prompts only"
+    if suite is None:
+        return ""
+    group = f" ({part})" if part else ""
+    return f"{suite.title}{group}, {how}; licence: {suite.licence}"
+
+
 def recognised(prompts: Sequence[Prompt]) -> tuple[Suite | None, str]:
     """The list that has these prompts in this order, and the group, "" for all of it."""
     found = texts_sha256([prompt.text for prompt in prompts])

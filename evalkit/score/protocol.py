@@ -27,8 +27,11 @@ def facts(
     choice: Choice,
     rows: Sequence[MetricRow],
     findings: Mapping[str, Mapping[str, Any]],
+    listed: str = "",
 ) -> dict[str, Any]:
     """The content of protocol.json.
+
+    listed: which published list the prompts are, see `prompts.suites.stated`.
 
     measures: what is stated about each number of metrics.json (see `core.Measure`); the report
     reads it, so that it needs no plug-in. vocabulary: how many words of the prompts the bundled
@@ -58,6 +61,7 @@ def facts(
             "count": len(prompts),
             "duplicates": len(prompts) - len(set(prompts)),
             "sha256": texts_sha256(prompts),
+            "list": listed,
         },
         "vocabulary": _vocabulary(prompts),
         "image_notes": {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.config import Options
-from evalkit.core import Metric, MetricRow, NothingMeasuredWarning, Precision
+from evalkit.core import Metric, MetricRow, NothingMeasuredWarning, Precision, Prompt
 from evalkit.encoders.select import Choice
 from evalkit.features import validation
 from evalkit.features.changed import mention_lost
@@ -25,7 +25,9 @@ from evalkit.features.image_sets import ImageSet, image_sets, results_folder
 from evalkit.features.problems import warn_of_problems
 from evalkit.features.validation import OnBad
 from evalkit.files import path_of
+from evalkit.prompts.suites import stated
 from evalkit.ratings.rows import refresh
+from evalkit.run_config import prompts_source
 from evalkit.run_folder import Run
 from evalkit.score import kept, protocol, records
 from evalkit.score.common import common_rows
@@ -191,7 +193,8 @@ def score_with(
     run.write_robustness(robustness(wholes, seen, run.prompts() if prompts else ()))
     run.write_image_checks(findings)
     texts = [text for at, text in enumerate(prompts) if at not in sets[0].variants]
-    facts = protocol.facts(sets, texts, setup, choice, rows, findings)
+    listed = stated(prompts_source(run), [Prompt("", one) for one in texts])
+    facts = protocol.facts(sets, texts, setup, choice, rows, findings, listed)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
     if sources := run.sources():
         facts["sources"] = sources
