@@ -121,9 +121,12 @@ def _series(group: Sequence[tuple[Path, re.Match[str]]]) -> Series:
         return Series(files, of_samples=bool(_OF_STEP.search(first["before"])))
     if _OF_SAMPLE.search(first["before"]) and _OF_PROMPT.search(first["between"]):
         return Series(files).swapped._replace(proved=True)  # `seed_1_prompt_2`
-    # `prompt2_sample0` is all that is left of other prompts; `img2img_0` is a word.
-    of_prompt = _OF_PROMPT.search(first["before"]) and not first["between"][:1].isalpha()
-    same = len({match["number"] for match in matches}) == 1 < len(files) and not of_prompt
+    same = len({match["number"] for match in matches}) == 1 < len(files)
+    inside = first["before"][-1:].isalpha() and first["between"][:1].isalpha()
+    if same and inside and not _OF_SAMPLE.search(first["between"]):  # `img2img_0003`
+        return Series([Numbered(item.file, item.second, None) for item in files])
+    # `prompt2_sample0` is all that is left of other prompts.
+    same = same and not _OF_PROMPT.search(first["before"])
     widest = max(len(match["second"]) for match in matches)
     zeros = any(m["number"][0] == "0" and len(m["number"]) > widest for m in matches)
     return Series(
