@@ -38,11 +38,11 @@ _piped: dict[tuple[int, int], bytes] = {}  # by device and number of the pipe: w
 def path_of(value: Any, name: str) -> Path:
     """An argument that is a path; `~` is the home folder. Raises EvalkitError for another type."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not text:  # "" would be the current folder
         raise EvalkitError(
             f"{name} is {value!r:.80}; expected a path, as a text or a Path.",
             "Give the path of one file or folder.",
-            code="files-1",
+            code="files-4",
         )
     return Path(os.path.expanduser(text))  # quoted, a shell keeps `~`
 
@@ -55,7 +55,7 @@ def paths_of(value: Any, name: str) -> list[Any]:
         raise EvalkitError(
             f"{name} is {value!r:.80}; expected a path, or a list of paths.",
             "Give paths as texts or as Path.",
-            code="files-2",
+            code="files-5",
         )
     found = list(value)
     for one in found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
@@ -13,17 +12,13 @@ from evalkit.specs import split_names
 
 
 def run_text(value: Any, name: str, expected: str = "RUN or RUN:LABEL") -> str:
-    """A run, or a path, as text."""
+    """A run, as text."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text:
         raise EvalkitError(
             f"{name} is {value!r:.80}; expected a text or a path: {expected}.", code="gate-1"
         )
     return text
-
-
-def path_of(value: Any, name: str) -> Path:
-    return Path(run_text(value, name, "that of a file"))
 
 
 def metric_names(value: Any) -> list[str]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
-from evalkit.gate.arguments import path_of, run_text
+from evalkit.files import path_of, write_atomically
+from evalkit.gate.arguments import run_text
 from evalkit.gate.baseline_file import (
     KIND,
     SCHEMA,
@@ -138,7 +138,7 @@ def _lost(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 def _checked(out: str | Path, reason: str) -> tuple[Path, str]:
-    path = path_of(out, "out").expanduser()
+    path = path_of(out, "out")
     if not is_baseline(str(path)):
         raise EvalkitError(
             f"{path} is not the name of a baseline; expected one that ends with .json.",

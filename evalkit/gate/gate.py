@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
+from evalkit.files import path_of, write_atomically
 from evalkit.gate import github
-from evalkit.gate.arguments import conditions, metric_names, path_of, run_text
+from evalkit.gate.arguments import conditions, metric_names, run_text
 from evalkit.gate.baseline_file import is_baseline, read_baseline
 from evalkit.gate.comparable import Mismatch, mismatches, require_comparable, unchecked
 from evalkit.gate.config import GateConfig, Rule, check_alpha, is_too_wide, read_config
@@ -150,7 +150,7 @@ def _gate(
     """`gate`, while no other process writes the candidate's results."""
     _remove_earlier(split_run(candidate)[0])
     settings = read_config(path_of(config, "config")) if config is not None else GateConfig()
-    junit_path = None if junit is None else path_of(junit, "junit").expanduser()
+    junit_path = None if junit is None else path_of(junit, "junit")
     base = settings.baseline if baseline is None else run_text(baseline, "baseline", "RUN or FILE")
     if not base:
         raise EvalkitError(

@@ -121,7 +121,7 @@ def caution(*, fake: int, dimension: int) -> str:
 
     In simulations (white and steep spectra, models as good as the reference and worse) the line
     removes a third to two thirds of the bias at N below D, 1.2 times the bias from D to 2 D, and
-    0.95 to 1.08 of it from 3 D on.
+    0.9 to 1.1 times from 3 D on.
     """
     enough = LINEAR * dimension
     if fake >= enough:

@@ -177,7 +177,7 @@ def test_arguments_of_another_type_are_one_sentence(runs: Runs, tmp_path: Path) 
     for arguments, message in (
         ({"reason": None}, "reason is None; expected a text"),
         ({"reason": 3}, "reason is 3; expected a text"),
-        ({"out": None}, "out is None; expected a text or a path"),
+        ({"out": None}, "out is None; expected a path"),
         ({"candidate": 3}, "candidate is 3; expected a text or a path"),
     ):
         given = {"candidate": runs("none"), "out": tmp_path / "b.json", "reason": "x", **arguments}

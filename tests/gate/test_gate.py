@@ -413,7 +413,7 @@ def test_a_defect_never_has_the_exit_code_of_a_regression(
         ({"candidate": ["r1"]}, r"candidate is \['r1'\]; expected a text or a path"),
         ({"candidate": b"r1"}, "candidate is b'r1'; expected"),
         ({"baseline": 3}, "baseline is 3; expected a text or a path"),
-        ({"config": 3}, "config is 3; expected a text or a path: that of a file"),
+        ({"config": 3}, "config is 3; expected a path"),
         ({"junit": 3}, "junit is 3; expected"),
         ({"metrics": 3}, "metrics is 3; expected a text or a list of names of metrics"),
         ({"metrics": [1]}, r"metrics is \[1\]; expected"),

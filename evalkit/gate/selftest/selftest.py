@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import overload
 
 from evalkit.core import EvalkitError
-from evalkit.files import write_atomically
-from evalkit.gate.arguments import metric_names, path_of, run_text
+from evalkit.files import path_of, write_atomically
+from evalkit.gate.arguments import metric_names, run_text
 from evalkit.gate.config import GateConfig, Tier, check_alpha, read_config
 from evalkit.gate.selftest.advice import of_limits, on_damage, on_false_alarms
 from evalkit.gate.selftest.decide import (
