@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import to
     from PIL.Image import Image
     from torch import Tensor
 
+Parts = Mapping[str, Mapping[str, Sequence[float]]]
 VALUE = "value"  # the name of a scorer's only number
+QUESTIONS = "questions: "  # and a category: the group of a row on these questions
 KIND = "scorer:"  # and the name: the kind of encoder that a scorer is
 
 
@@ -38,10 +40,13 @@ class Answer:
     """Several numbers of one image, by name, and what else is worth keeping beside them.
 
     details: JSON (the answers to single questions, the text that was read), kept in the cache.
+    parts: for values that are means over questions, by name and by category of question, the number
+        of each question. Each category then has a row of its own, the mean over its questions.
     """
 
     values: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
 
 class LoadedScorer(Protocol):

@@ -259,7 +259,7 @@ GENEVAL = [
         (
             "geneval2.jsonl",
             '{"prompt": "two red cows", "atom_count": 3, "skills": ["count", "colour", "count"]}',
-            [Prompt("00000", "two red cows", "count, colour")],
+            [Prompt("00000", "two red cows", "3 atoms")],
         ),
         (
             "dsg.csv",

@@ -2,8 +2,8 @@
 
 The cache of a scorer and a model is a file of JSON lines, one per image and prompt and fingerprint:
 `key` (a hash of the image and, where the scorer reads it, the prompt), `by` (a hash of the
-fingerprint), and `values` with `details`, or `reason`; `void` takes back the lines before it. Lines
-are only added, so answers that were paid for outlive a change of settings.
+fingerprint), and `values` with `details` and `parts`, or `reason`; `void` takes back the lines
+before it. Lines are only added, so answers that were paid for outlive a change of settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from evalkit.hints import a_type
 from evalkit.images import Unreadable
 from evalkit.images.room import decoders
 from evalkit.plugin_calls import DECODING, apart, named
-from evalkit.scorer import VALUE, Answer, LoadedScorer, NoAnswer
+from evalkit.scorer import VALUE, Answer, LoadedScorer, NoAnswer, Parts
 from evalkit.shards import WHOLE, Shard
 from evalkit.terminal import one_line, progress
 
@@ -56,6 +56,7 @@ class Answers(NamedTuple):
 
     values: dict[str, Tensor]  # by name, float64 [N, 1]; NaN where there is no answer
     reasons: list[str]  # why an image has no answer, "" where it has one
+    parts: list[Parts]  # by image; {} where a scorer states none
 
 
 def answers(
@@ -164,7 +165,25 @@ def _is_answer(row: Mapping[str, Any]) -> bool:
     if values is None:
         return isinstance(reason, str) and bool(reason)
     numbers = isinstance(values, Mapping) and bool(values) and all(map(_is_number, values.values()))
-    return numbers and reason is None
+    return numbers and reason is None and _are_parts(row.get("parts", {}), values)
+
+
+def _are_parts(parts: object, values: Mapping[str, Any]) -> bool:
+    """Whether these are finite numbers by a name of the values and by category."""
+    return isinstance(parts, Mapping) and all(
+        name in values
+        and isinstance(by_category, Mapping)
+        and all(
+            isinstance(category, str)
+            and category.isprintable()
+            and category.strip()
+            and isinstance(numbers, list)
+            and numbers
+            and all(map(_is_number, numbers))
+            for category, numbers in by_category.items()
+        )
+        for name, by_category in parts.items()
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -252,10 +271,10 @@ def _row(scorer: LoadedScorer, answer: Any) -> dict[str, Any]:
         if not reason:
             raise _wrong(scorer, "a NoAnswer without a reason")
         return {"reason": reason} | ({"again": True} if answer.again else {})
-    details = {}
+    details, parts = {}, {}
     values: Mapping[str, Any] = {VALUE: answer}
     if isinstance(answer, Answer):
-        values, details = answer.values, _as_json(answer.details)
+        values, details, parts = answer.values, _as_json(answer.details), _as_json(answer.parts)
     named_well = isinstance(values, Mapping) and all(
         isinstance(name, str) and name.isprintable() for name in values
     )
@@ -267,9 +286,12 @@ def _row(scorer: LoadedScorer, answer: Any) -> dict[str, Any]:
         raise _wrong(scorer, "an Answer without numbers" if found == "Answer" else f"a {found}")
     if details is None:
         raise _wrong(scorer, "an Answer with details that are not JSON")
+    if parts is None or not _are_parts(parts, numbers):
+        raise _wrong(scorer, "an Answer whose parts are no numbers by a name of its values")
     if bad := [value for value in numbers.values() if value is None or not math.isfinite(value)]:
         return {"reason": f"the scorer returned {bad[0]}"}
-    return {"values": numbers} | ({"details": details} if details else {})
+    more = {"details": details, "parts": parts}
+    return {"values": numbers} | {name: given for name, given in more.items() if given}
 
 
 def _number(value: Any) -> float | None:
@@ -300,4 +322,5 @@ def _collected(rows: Sequence[Mapping[str, Any]]) -> Answers:
         )
         for name in names
     }
-    return Answers(values, [str(row.get("reason", "")) for row in rows])
+    reasons = [str(row.get("reason", "")) for row in rows]
+    return Answers(values, reasons, [row.get("parts", {}) for row in rows])

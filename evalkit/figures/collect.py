@@ -71,6 +71,7 @@ def groups(source: Source) -> list[Row]:
     if source.run.is_run:
         for prompt in source.run.prompts():
             sizes[prompt.group] = sizes.get(prompt.group, 0) + 1
+        sizes |= source.protocol.get("questions", {})
     if not any(row["group"] for row in grouped):
         named = [name for name in sizes if name]
         if not named:

@@ -9,8 +9,9 @@ from evalkit.core import EvalkitError
 
 # In order of preference, in lower case.
 TEXT_KEYS = ("prompt", "caption", "text", "captions", "prompts", "prompt_text")
+ATOMS = "atom_count"  # of GenEval 2, which reports its numbers by it
 GROUP_KEYS = (
-    *("group", "category", "tag", "challenge", "skill", "skills"),
+    *("group", "category", "tag", "challenge", "skill", ATOMS, "skills"),
     *("style", "type", "subset"),
 )
 ID_KEYS = ("id", "item_id", "prompt_id")

@@ -4,7 +4,7 @@
   mapping of ids, or COCO captions. `.csv`, `.tsv`: with a header. `.parquet`: as Hugging Face has
   it. A folder of `.txt` files with one prompt each (DPG-Bench).
 - Known by their columns: PartiPrompts (Prompt, Category), GenEval (prompt, tag), GenEval 2
-  (prompt, skills), DSG and TIFA (one row per question: one prompt each).
+  (prompt, atom_count), DSG and TIFA (one row per question: one prompt each).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from evalkit.core import EvalkitError
 from evalkit.files import kind_of_text
 from evalkit.hints import a_type, plural
-from evalkit.prompts.columns import TEXT_KEYS, find_columns
+from evalkit.prompts.columns import ATOMS, TEXT_KEYS, find_columns
 from evalkit.prompts.tables import Numbered, parquet_rows, table
 from evalkit.prompts.text import FORMATS, numbered_lines, parse_json, read_text
 
@@ -227,6 +227,8 @@ def _of_objects(
         own = values.get(names.id) if names.id else None
         own = own if own != "" else None
         group = _group(values.get(names.group))
+        if group and names.group.strip().lower() == ATOMS:
+            group = f"{group} atoms"
         if names.questions and isinstance(text, str):
             key = text if own is None else str(own)
             if key in known and known[key] == text:

@@ -91,8 +91,10 @@ class Facts:
 
     @cached_property
     def prompts_of(self) -> Counter[str]:
-        """The number of prompts of each group."""
-        return Counter(prompt.group for prompt in self.prompts)
+        """The number of prompts of each group, and of each category of questions."""
+        asked = part(self.protocol, "questions")
+        of_questions = Counter({group: whole(number) for group, number in asked.items()})
+        return Counter(prompt.group for prompt in self.prompts) + of_questions
 
     @cached_property
     def labels(self) -> dict[str, str]:

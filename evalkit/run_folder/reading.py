@@ -54,7 +54,16 @@ def check_model(note: Mapping[str, Any]) -> None:
 
 
 # Parts of protocol.json: tables, and tables of tables.
-_TABLES = ("options", "intervals", "prompts", "vocabulary", "versions", "groups", "sources")
+_TABLES = (
+    "options",
+    "intervals",
+    "prompts",
+    "vocabulary",
+    "versions",
+    "groups",
+    "sources",
+    "questions",
+)
 _NESTED = ("encoders", "references", "measures", "counts", "encoded_on")
 _TEXTS = ("name", "fingerprint", "image_hash", "title", "meaning", "paper", "aspect")
 

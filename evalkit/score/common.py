@@ -16,7 +16,7 @@ from evalkit.score.evidence import Setup, part
 from evalkit.score.measure import Measurement
 from evalkit.score.rows import measure_images, metric_row
 
-Images = frozenset[tuple[int, int]]  # (prompt index, sample)
+Images = frozenset[tuple[int, ...]]  # (prompt index, sample)
 
 
 def common_rows(
@@ -44,7 +44,7 @@ def common_rows(
     return [replace(row, on="common") for row in rows]
 
 
-def shared(made: Iterable[Iterable[tuple[int, int]]]) -> Images | None:
+def shared(made: Iterable[Iterable[tuple[int, ...]]]) -> Images | None:
     """What all models have; None if no model has others.
 
     A model without any is left out, so that the others can still be compared.

@@ -33,7 +33,8 @@ class Entrant:
 
     model: str
     evidence: Mapping[EncoderKind, Evidence]
-    images: Sequence[tuple[int, int]]  # (prompt index, sample) of every row of the evidence
+    # (prompt index, sample) of every row of the evidence; with a third number, of a question
+    images: Sequence[tuple[int, ...]]
     measured: Mapping[str, Measurement] = field(default_factory=dict)  # by metric, on all images
 
 
@@ -106,7 +107,7 @@ def _pairs(metric: Metric, able: Sequence[Entrant], known: Known) -> list[tuple[
 
 def _of_all(
     entrant: Entrant, able: Sequence[Entrant], metric: Metric
-) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
+) -> tuple[list[tuple[int, ...]], NDArray[np.int64]]:
     """A model's images among those that all have a value on, and their prompts; all without any."""
     having = [found for one in able if (found := set(answered(one, metric)))]
     common = set.intersection(*having) if having else set()
@@ -144,11 +145,11 @@ def _compared(metric: Metric, a: Entrant, b: Entrant, known: Known) -> Pair | No
         value_b=values[1],
         difference=difference,
         prompts=len(np.unique(clusters)),
-        images=len(shared),
+        images=len({image[:2] for image in shared}),
     )
 
 
-def answered(entrant: Entrant, metric: Metric) -> list[tuple[int, int]]:
+def answered(entrant: Entrant, metric: Metric) -> list[tuple[int, ...]]:
     """The images that have a value: a scorer may have no answer on some."""
     evidence = entrant.evidence.get(metric.encoder)
     if evidence is None or not evidence.reasons:
@@ -210,7 +211,7 @@ def _protocol(evidence: Evidence) -> tuple[str, str, str]:
 
 
 def _clusters(
-    entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, int]]
+    entrant: Entrant, metric: Metric, shared: Sequence[tuple[int, ...]]
 ) -> NDArray[np.int64]:
     """The prompt of every shared image as 0 .. C - 1: the same for both models."""
     clusters = entrant.evidence[metric.encoder].clusters
@@ -221,7 +222,7 @@ def _clusters(
 def _measured(
     metric: Metric,
     entrant: Entrant,
-    shared: Sequence[tuple[int, int]],
+    shared: Sequence[tuple[int, ...]],
     clusters: NDArray[np.int64],
     known: Known,
 ) -> Measurement:
@@ -287,7 +288,8 @@ def _statement(models: int, family: int, by_group: int) -> str:
     if by_group:
         text += (
             " Within each group of prompts, models are compared on metrics with one value per"
-            f" image; the p-values of these {by_group} comparisons are corrected together, apart"
-            " from the others and in the same way."
+            " image, and on each category of a scorer's questions; the p-values of these"
+            f" {by_group} comparisons are corrected together, apart from the others and in the same"
+            " way."
         )
     return text

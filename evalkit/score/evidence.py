@@ -39,7 +39,7 @@ from evalkit.features.image_sets import ImageSet
 from evalkit.reference.files import Reference
 from evalkit.run_folder import Run
 from evalkit.score.sample import draws
-from evalkit.scorer import LoadedScorer, encoders_only, scorers_only
+from evalkit.scorer import LoadedScorer, Parts, encoders_only, scorers_only
 from evalkit.seeds import kind_of
 from evalkit.shards import WHOLE, Shard
 from evalkit.statistics import intervals
@@ -75,6 +75,7 @@ class Evidence:
     no_fake: str = ""  # the reason where fake is empty
     failed: bool = False  # the reason is a fault of the scorer
     reasons: Sequence[str] = ()  # of a scorer: why an image has no answer, "" where it has one
+    parts: Sequence[Parts] = ()  # of a scorer: the numbers of single questions of each image
     draws: NDArray[np.uint64] | None = None  # [N], see sample.py; None: by place
 
 
@@ -215,6 +216,7 @@ def _scored(images: ImageSet, kind: EncoderKind, scorer: LoadedScorer, setup: Se
         None,
         made_on=made_on(scorer),
         reasons=found.reasons,
+        parts=found.parts,
         draws=draws(images.records),
     )
 
@@ -227,10 +229,17 @@ def part(evidence: Evidence, places: Sequence[int]) -> Evidence:
         for table in (evidence.fake, evidence.texts)
     )
     reasons = [evidence.reasons[place] for place in places] if evidence.reasons else ()
+    parts = [evidence.parts[place] for place in places] if evidence.parts else ()
     clusters = intervals.cluster_numbers(evidence.clusters[rows.numpy()].tolist())
     numbers = None if evidence.draws is None else evidence.draws[rows.numpy()]
     return replace(
-        evidence, fake=fake, texts=texts, clusters=clusters, reasons=reasons, draws=numbers
+        evidence,
+        fake=fake,
+        texts=texts,
+        clusters=clusters,
+        reasons=reasons,
+        parts=parts,
+        draws=numbers,
     )
 
 

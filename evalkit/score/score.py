@@ -30,6 +30,7 @@ from evalkit.ratings.rows import refresh
 from evalkit.run_config import prompts_source
 from evalkit.run_folder import Run
 from evalkit.score import kept, protocol, records
+from evalkit.score.categories import measure_categories
 from evalkit.score.common import common_rows
 from evalkit.score.compare import Entrant, comparisons, pairs
 from evalkit.score.evidence import Setup, encode_prompts, gather
@@ -67,7 +68,8 @@ def score(
     model (`on` is "answered"), and on the images that all of them made ("common"), so that a model
     does not gain by refusing hard prompts. The same holds for a scorer with answers on different
     images of the models. Where the prompts have groups, the rows of all prompts are followed by
-    those of each group (`group`).
+    those of each group (`group`), and where a scorer states what its questions are about, by those
+    of each category of questions.
 
     Args:
         path: a run folder; or a folder, zip, tar or array of images, for which metrics that need
@@ -180,6 +182,9 @@ def score_with(
     for note in groups.notes():
         log.info(note)
     of_groups, compared_by_group = measure_groups(groups, sets, wholes, setup, choice, seen)
+    by_category = measure_categories(originals, entrants, setup, seen)
+    if by_category.left_out:
+        log.info(by_category.note())
     keep(run, chosen, [one.name for one in table if one.scorer and found.reason(one)], before)
     run.begin_scoring()
     run.write_scores(
@@ -188,7 +193,7 @@ def score_with(
         for metric in table
         for row in score_rows(metric, images, whole.measured[metric.name], setup)
     )
-    made = comparisons(compared + compared_by_group, len(entrants))
+    made = comparisons(compared + compared_by_group + by_category.pairs, len(entrants))
     run.write_comparisons(made if len(entrants) > 1 and seen else None)
     run.write_robustness(robustness(wholes, seen, run.prompts() if prompts else ()))
     run.write_image_checks(findings)
@@ -196,6 +201,7 @@ def score_with(
     listed = stated(prompts_source(run), [Prompt("", one) for one in texts])
     facts = protocol.facts(sets, texts, setup, choice, rows, findings, listed)
     facts |= {"groups": groups.facts(), "not_compared": left_out, "blind_encoders": blind}
+    facts["questions"] = by_category.prompts
     if sources := run.sources():
         facts["sources"] = sources
     facts["encoded_on"] = {one.model: protocol.encoding_facts(one.evidence) for one in entrants}
@@ -209,7 +215,7 @@ def score_with(
     named = chosen.named()
     _warn_of_nothing(sets, [metric for metric in table if metric.name in named], entrants)
     warn_not_measured([row for row in rows if row.metric not in records.MEASURES])
-    rows += [_cautioned(row, blind) for row in of_groups]
+    rows += [_cautioned(row, blind) for row in (*of_groups, *by_category.rows)]
     run.write_metrics(rows)
     run.end_scoring({images.model: images.all_records for images in sets})
     return run.metrics() if refresh(run) else rows

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from evalkit.scorers.question import Question
 
 
-def with_dependencies(questions: Sequence[Question], right: Mapping[int, bool]) -> float:
-    """The share of right answers, where a question counts 0 if one that it depends on is wrong.
+def with_dependencies(questions: Sequence[Question], right: Mapping[int, bool]) -> dict[int, bool]:
+    """Which answers count, by number: a question counts 0 if one that it depends on is wrong.
 
     As `calc_vqa_score` of DSG has it: the answers to the parents decide, whether or not these count
     themselves.
     """
-    counted = [
-        right[one.number] and all(right.get(parent, True) for parent in one.depends_on)
+    return {
+        one.number: right[one.number] and all(right.get(parent, True) for parent in one.depends_on)
         for one in questions
-    ]
-    return sum(counted) / len(counted)
+    }
 
 
-def as_dpg_bench(questions: Sequence[Question], right: Mapping[int, bool]) -> float | None:
+def as_dpg_bench(
+    questions: Sequence[Question], right: Mapping[int, bool]
+) -> dict[int, bool] | None:
     """The same as DPG-Bench's compute_dpg_bench.py computes it, with its two faults.
 
     It leaves out the first row of the table, as if that were the header; and it sets questions to 0
@@ -35,4 +36,4 @@ def as_dpg_bench(questions: Sequence[Question], right: Mapping[int, bool]) -> fl
             return None
         if not all(scores[parent] for parent in one.depends_on):
             scores[one.number] = False
-    return sum(scores.values()) / len(scores) if scores else None
+    return scores or None

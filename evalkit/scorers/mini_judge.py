@@ -18,13 +18,14 @@ from evalkit.scenes.asked import asked, exclusion
 from evalkit.scorer import Answer, NoAnswer, Scorer
 from evalkit.scorers.verdicts import image_verdicts
 
-_PROMPTS = "2"  # part of the fingerprint: increases whenever `asked` changes
+_PROMPTS = "3"  # part of the fingerprint: increases whenever `asked` or the parts change
 
 
 class MiniJudge:
     """The share of a prompt's questions (noun, colour, count, relation, background) that are right.
 
-    The details hold the answer to each. The questions mean what `evalkit judge` means.
+    The details hold the answer to each, and each kind of question has a row of its own. The
+    questions mean what `evalkit judge` means.
     """
 
     name = "mini-judge"
@@ -47,7 +48,8 @@ class MiniJudge:
             if word := exclusion(prompt):
                 yield NoAnswer(f"its prompt says by {word!r} what is not there")
             elif right:
-                yield Answer({"value": sum(right.values()) / len(right)}, right)
+                parts = {question: [float(found)] for question, found in right.items()}
+                yield Answer({"value": sum(right.values()) / len(right)}, right, {"value": parts})
             else:
                 yield NoAnswer("the prompt asks for nothing that the bundled judge knows")
 

@@ -20,6 +20,7 @@ class Question:
     number: int = 1  # among the questions of its prompt
     depends_on: tuple[int, ...] = ()  # numbers of the questions that must be right before it counts
     choices: tuple[str, ...] = ()
+    category: str = ""  # what it is about: a skill, a kind of thing; "" if its file does not say
     first: bool = False  # the first row of a table, which compute_dpg_bench.py leaves out
 
     @property

@@ -6,8 +6,9 @@ One pass answers all questions of a prompt; Soft-TIFA, TIFA, DSG and DPG-Bench a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL.Image import Image
 
@@ -30,7 +31,8 @@ class QuestionAnswering:
     """All questions of each prompt, by the first token of the answers.
 
     The details hold for each question the probability of its accepted answers, the greedy first
-    token and, of a service, the probabilities that are not counted.
+    token and, of a service, the probabilities that are not counted. Questions with a category give
+    rows by category.
 
     Args:
         model: a folder, or a name in the hub's cache.
@@ -109,7 +111,7 @@ class QuestionAnswering:
         settings = digest([self._template, duplicates, self._questions.hash])[:16]
         parts = [name, *([] if once else [duplicates]), self._questions.hash[:6]]
         self.name = "-".join(["qa", self._reader.name, *parts])
-        self.fingerprint = f"qa-1/{self._reader.fingerprint}/{settings}"
+        self.fingerprint = f"qa-2/{self._reader.fingerprint}/{settings}"
         self.device, self.dtype = self._reader.device, self._reader.dtype
         self.at_once = self._reader.at_once
 
@@ -137,19 +139,31 @@ class QuestionAnswering:
                 {"question": question.text, "p": one.p, "said": one.said, **one.more}
                 for question, one in zip(some, read, strict=True)
             ]
-            yield Answer(_values(some, read), {"questions": details})
+            yield _answer(some, read, {"questions": details})
 
 
-def _values(questions: Sequence[Question], read: Sequence[Reading]) -> dict[str, float]:
+def _answer(
+    questions: Sequence[Question], read: Sequence[Reading], details: Mapping[str, Any]
+) -> Answer:
     """All numbers of the answers to a prompt's questions."""
-    soft = [one.p for one in read]
+    soft = {question.number: one.p for question, one in zip(questions, read, strict=True)}
     hard = {question.number: one.right for question, one in zip(questions, read, strict=True)}
-    logarithms = [math.log(value) if value else -math.inf for value in soft]
-    found = {
-        "mean": sum(soft) / len(soft),
-        "geometric": math.exp(sum(logarithms) / len(soft)),
-        "tifa": sum(hard.values()) / len(hard),
-        "dsg": with_dependencies(questions, hard),
-    }
-    published = as_dpg_bench(questions, hard)
-    return found if published is None else found | {"dpg": published}
+    counted = {"mean": soft, "tifa": hard, "dsg": with_dependencies(questions, hard)}
+    if (published := as_dpg_bench(questions, hard)) is not None:
+        counted["dpg"] = published
+    values = {name: sum(found.values()) / len(found) for name, found in counted.items()}
+    logarithms = [math.log(value) if value else -math.inf for value in soft.values()]
+    values["geometric"] = math.exp(sum(logarithms) / len(soft))
+    parts = {name: _by_category(questions, found) for name, found in counted.items()}
+    return Answer(values, details, {name: found for name, found in parts.items() if found})
+
+
+def _by_category(
+    questions: Sequence[Question], counted: Mapping[int, float]
+) -> dict[str, list[float]]:
+    """The numbers of the questions of each category; those without a category are in none."""
+    found: dict[str, list[float]] = {}
+    for one in questions:
+        if one.category and one.number in counted:
+            found.setdefault(one.category, []).append(float(counted[one.number]))
+    return found

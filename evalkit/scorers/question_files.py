@@ -1,10 +1,12 @@
 """Files of questions as GenEval 2, DSG, DPG-Bench and TIFA publish them, and evalkit's own.
 
 - One row per question: DSG and DPG-Bench (.csv: text, proposition_id, dependency,
-  question_natural_language) and TIFA (.json: caption, question, choices, answer).
-- One object per prompt: GenEval 2 (.jsonl: prompt, vqa_list), and evalkit's own: `{"prompt": ...,
-  "questions": [{"question": ..., "answers": ["yes"], "choices": [...], "depends_on": [1]}]}`, where
-  a question may also be a text that is to be answered with yes, and `id` may name the prompt.
+  question_natural_language, category_broad) and TIFA (.json: caption, question, choices, answer,
+  element_type).
+- One object per prompt: GenEval 2 (.jsonl: prompt, vqa_list, skills), and evalkit's own:
+  `{"prompt": ..., "questions": [{"question": ..., "answers": ["yes"], "choices": [...],
+  "depends_on": [1], "category": ...}]}`, where a question may also be a text that is to be answered
+  with yes, and `id` may name the prompt.
 
 What is not understood is an error with its line: a question that is lost or read differently would
 change a number in silence.
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.core import EvalkitError
-from evalkit.hints import did_you_mean
+from evalkit.hints import did_you_mean, plural
 from evalkit.prompts.columns import GROUP_KEYS, ID_KEYS, TEXT_KEYS
 from evalkit.prompts.formats import TABLES, objects_of
 from evalkit.prompts.tables import Numbered
@@ -33,15 +35,17 @@ _HINT = "See docs/question-answering.md, “Questions”."
 _LISTS = ("questions", "vqa_list")
 _TEXTS = ("question", "question_natural_language")
 _ANSWERS, _PARENTS = ("answers", "answer"), ("depends_on", "dependency")
-_QUESTION = (*_TEXTS, *_ANSWERS, "choices", *_PARENTS)
+# Of DSG and DPG-Bench, of TIFA, of GenEval 2, and evalkit's own.
+_CATEGORIES = ("category_broad", "element_type", "skill", "category")
+_QUESTION = (*_TEXTS, *_ANSWERS, "choices", *_PARENTS, *_CATEGORIES)
 _PROMPT = (*TEXT_KEYS, *ID_KEYS, *GROUP_KEYS)
 # What published files also have, and the nameless column of an index that pandas writes.
 _OTHERS = (
-    *("keywords", "category_broad", "category_detailed", "tuple"),  # DSG, DPG-Bench
-    *("element_type", "element", "coco_val_id"),  # TIFA
+    *("keywords", "category_detailed", "tuple"),  # DSG, DPG-Bench
+    *("element", "coco_val_id"),  # TIFA
     "",
 )
-_OBJECT_KEYS = (*_PROMPT, *_LISTS, "atom_count")
+_OBJECT_KEYS = (*_PROMPT, *_LISTS)
 _ROW_KEYS = (*_PROMPT, *_QUESTION, "proposition_id", *_OTHERS)
 
 
@@ -185,10 +189,19 @@ def _list(values: Mapping[str, Any], where: str) -> list[Any]:
         raise EvalkitError(
             f"{where} has {_shown(given)}; expected a list of questions.", _HINT, code="scorers-42"
         )
+    skills = values.get("skills") if "vqa_list" in values else None
+    skills = [None] * len(given) if skills is None else skills
+    if not isinstance(skills, list) or len(skills) != len(given):
+        raise EvalkitError(
+            f"{where} has the skills {_shown(skills)} for {plural(len(given), 'question')};"
+            " expected a list with the skill of each question.",
+            "Correct the skills, or leave them out.",
+            code="scorers-66",
+        )
     found: list[Any] = []
-    for one in given:
+    for one, skill in zip(given, skills, strict=True):
         if isinstance(one, list) and len(one) == 2:  # GenEval 2
-            one = {"question": one[0], "answer": one[1]}
+            one = {"question": one[0], "answer": one[1], "skill": skill}
         one = {"question": one} if isinstance(one, str) else one
         if not isinstance(one, Mapping):
             raise EvalkitError(
@@ -231,7 +244,24 @@ def _question(values: Mapping[str, Any], where: str, number: int, first: bool = 
     listed = parents.split(",") if isinstance(parents, str) else parents
     listed = listed if isinstance(listed, list | tuple) else [listed]
     numbers = dict.fromkeys(_number(one, where, least=0) for one in listed)
-    return Question(text, answers, number, tuple(one for one in numbers if one), choices, first)
+    dependencies = tuple(one for one in numbers if one)
+    category = _category(values, where)
+    return Question(text, answers, number, dependencies, choices, category, first)
+
+
+def _category(values: Mapping[str, Any], where: str) -> str:
+    """What a question is about; "" where it is not said."""
+    given = next((values[key] for key in _CATEGORIES if values.get(key) not in (None, "")), None)
+    if given is None or given != given:  # NaN, as pandas writes for none
+        return ""
+    [category] = _texts([given], where, "category")
+    if not category.isprintable():
+        raise EvalkitError(
+            f"{where} has the category {_shown(category)}; expected a text of one line.",
+            _HINT,
+            code="scorers-67",
+        )
+    return category
 
 
 def _number(value: object, where: str, least: int = 1) -> int:

@@ -10,7 +10,7 @@ from evalkit.scenes.tables import BACKGROUNDS, COUNT_WORDS, NOUN_FORMS, RELATION
 from evalkit.scenes.vocabulary import between, phrases
 from evalkit.scorers.question import Question
 
-VERSION = "2"  # part of fingerprints: increases whenever these questions change
+VERSION = "3"  # part of fingerprints: increases whenever these questions change
 
 
 def unasked(prompt: str) -> str:
@@ -45,28 +45,31 @@ def scene_questions(prompt: str) -> list[Question]:
     }
     found: list[Question] = []
 
-    def add(text: str, *parents: int) -> int:
-        found.append(Question(text, number=len(found) + 1, depends_on=parents))
+    def add(category: str, text: str, *parents: int) -> int:
+        number = len(found) + 1
+        found.append(Question(text, number=number, depends_on=parents, category=category))
         return len(found)
 
     there: dict[str, int] = {}
     for noun, count in counts.items():
         one = f"Is there {with_article(names[noun])}"
         things = f"Are there {names[noun]}" if count > 1 else one
-        there[noun] = add(f"{things} in the image?")
+        there[noun] = add("object", f"{things} in the image?")
     for item in items:
         if item.colour:
             be = "Are" if counts[item.noun] > 1 else "Is"
-            add(f"{be} the {names[item.noun]} {item.colour}?", there[item.noun])
+            add("colour", f"{be} the {names[item.noun]} {item.colour}?", there[item.noun])
     if "count" in questions:
         for noun, count in counts.items():
             if count > 1:
                 word = COUNT_WORDS[count][0]
-                add(f"Are there exactly {word} {names[noun]} in the image?", there[noun])
+                text = f"Are there exactly {word} {names[noun]} in the image?"
+                add("count", text, there[noun])
     if "relation" in questions:
         first, second = items
         phrase = RELATIONS[scene.relation][0]
-        add(f"Is the {names[first.noun]} {phrase} the {names[second.noun]}?", *there.values())
+        text = f"Is the {names[first.noun]} {phrase} the {names[second.noun]}?"
+        add("relation", text, *there.values())
     if "background" in questions:
-        add(f"Is the scene {BACKGROUNDS[scene.background][0]}?")
+        add("background", f"Is the scene {BACKGROUNDS[scene.background][0]}?")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,3 +196,48 @@ class Stopped:
 
 
 STOPPED = evalkit.Scorer("stopped", "higher", load=Stopped)  # type: ignore[arg-type]
+
+
+class Words:
+    """Asks about each word, short or long, and answers by a hash of the image and the word."""
+
+    name, fingerprint = "words-1", "words-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> Iterator[object]:
+        for image, prompt in zip(images, prompts, strict=True):
+            if "no " in prompt:
+                yield evalkit.NoAnswer("a no")
+                continue
+            pixels, parts = image.tobytes(), dict[str, list[float]]()
+            for word in prompt.split():
+                value = hashlib.sha256(pixels + word.encode()).digest()[0] / 255
+                parts.setdefault("short" if len(word) < 4 else "long", []).append(value)
+            every = [value for values in parts.values() for value in values]
+            yield evalkit.Answer(
+                {"value": sum(every) / len(every)}, {"prompt": prompt}, {"value": parts}
+            )
+
+
+class Each:
+    """One category for each word of the prompt."""
+
+    name, fingerprint = "each-1", "each-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[evalkit.Answer]:
+        parts = [{word: [1.0] for word in prompt.split()} for prompt in prompts]
+        return [evalkit.Answer({"value": 1.0}, parts={"value": one}) for one in parts]
+
+
+PARTS: list[object] = [{}]  # what `wrong_parts` states
+
+
+class WrongParts:
+    name, fingerprint = "wrong-parts-1", "wrong-parts-1"
+
+    def __call__(self, images: list[Image.Image], prompts: list[str]) -> list[evalkit.Answer]:
+        return [evalkit.Answer({"value": 1.0}, parts=PARTS[0])] * len(images)  # type: ignore[arg-type]
+
+
+WORDS = evalkit.Scorer("words", "higher", load=Words, range=(0.0, 1.0))  # type: ignore[arg-type]
+EACH = evalkit.Scorer("each", "higher", load=Each, range=(0.0, 1.0))
+WRONG_PARTS = evalkit.Scorer("wrong_parts", "higher", load=WrongParts)

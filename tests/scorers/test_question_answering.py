@@ -77,6 +77,35 @@ def test_soft_tifa_of_geneval2(folder: Path, geneval2: str) -> None:
     assert answer.values["geometric"] == pytest.approx(np.prod(expected) ** (1 / 3), abs=1e-6)
 
 
+def test_each_skill_has_its_questions(folder: Path, geneval2: str) -> None:
+    answer = _answer(_scorer(folder, questions=geneval2))
+    skills = ["count", "attribute", "object"]
+    asked = answer.details["questions"]
+    assert answer.parts["mean"] == {
+        skill: [one["p"]] for skill, one in zip(skills, asked, strict=True)
+    }
+    assert set(answer.parts) == {"mean", "tifa", "dsg", "dpg"}  # a geometric mean has no parts
+    for name in ("tifa", "dsg", "dpg"):
+        of_name = [value for some in answer.parts[name].values() for value in some]
+        assert np.mean(of_name) == pytest.approx(answer.values[name])
+
+
+def test_categories_of_dpg_bench(folder: Path, tmp_path: Path) -> None:
+    """The first row of the table has no part in `dpg`, as it has none in the program."""
+    head = ["item_id", "text", "proposition_id", "dependency", "category_broad"]
+    rows = [
+        [*head, "question_natural_language"],
+        ["p1", PROMPT, "1", "0", "entity", "Are there dogs?"],
+        ["p1", PROMPT, "2", "0", "attribute", "Are the dogs red?"],
+        ["p1", PROMPT, "3", "0", "", "Is the sky blue?"],
+    ]
+    with (tmp_path / "dpg_bench.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    parts = _answer(_scorer(folder, questions=str(tmp_path / "dpg_bench.csv"))).parts
+    assert set(parts["dsg"]) == {"entity", "attribute"}  # a question without one is in no category
+    assert set(parts["dpg"]) == {"attribute"}
+
+
 def test_geneval2_counts_a_token_of_two_forms_twice(folder: Path, geneval2: str) -> None:
     """The tokenizer ignores the blank of half of the forms."""
     once = _answer(_scorer(folder, questions=geneval2))
@@ -162,7 +191,7 @@ def test_several_numbers_cost_one_pass(
     names = ["soft_tifa", "soft_tifa_gm", "tifa", "dsg", "dpg", "dpg_corrected"]
     options = {name: {"model": str(folder), "questions": geneval2} for name in names}
     rows = evalkit.score(tmp_path / "run", metrics=names, only=True, options=options, device="cpu")
-    values = {row.metric: row.value for row in rows if row.metric in names}
+    values = {row.metric: row.value for row in rows if row.metric in names and not row.group}
     assert sum(asked) == 2
     assert list(values) == names
     assert None not in values.values()
@@ -192,22 +221,27 @@ def test_dependencies(right: Sequence[bool], dsg: float, dpg: float) -> None:
     questions = [Question(one.text, number=one.number, depends_on=one.depends_on)
                  for one in (DOG, RED, LEASH, SKY)]  # fmt: skip
     answers = dict(enumerate(right, 1))
-    assert with_dependencies(questions, answers) == dsg
-    assert as_dpg_bench(questions, answers) == dpg == _published(questions, answers)
+    assert _mean(with_dependencies(questions, answers)) == dsg
+    assert _mean(as_dpg_bench(questions, answers)) == dpg == _published(questions, answers)
 
 
 def test_dpg_bench_zeroes_in_the_order_of_the_rows() -> None:
     """The same questions, with the child of a child before it: its parent does not yet count 0."""
     ordered = [Question("Is there a dog?", number=1), LEASH, RED, SKY]
     answers = {1: False, 2: True, 3: True, 4: True}
-    assert as_dpg_bench(ordered, answers) == 0.5 == _published(ordered, answers)
+    assert _mean(as_dpg_bench(ordered, answers)) == 0.5 == _published(ordered, answers)
 
 
 def test_dpg_bench_leaves_out_the_first_row() -> None:
     answers = {1: False, 2: True, 3: True, 4: True}
-    assert as_dpg_bench([DOG, SKY], answers) == 1.0
-    assert with_dependencies([DOG, SKY], answers) == 0.5
+    assert _mean(as_dpg_bench([DOG, SKY], answers)) == 1.0
+    assert _mean(with_dependencies([DOG, SKY], answers)) == 0.5
     assert as_dpg_bench([DOG, RED, SKY], answers) is None  # the program fails on the image
+
+
+def _mean(counted: Mapping[int, bool] | None) -> float:
+    assert counted is not None
+    return sum(counted.values()) / len(counted)
 
 
 def _published(questions: Sequence[Question], right: Mapping[int, bool]) -> float:

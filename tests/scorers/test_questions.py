@@ -43,9 +43,9 @@ vrd_57,bench near trees,"bench, trees, near",3,"1,2",relation,spatial,\
 def test_dsg(tmp_path: Path) -> None:
     found = Questions(_file(tmp_path, "dsg-1k-anns.csv", DSG))
     assert found.for_prompt("bench  near trees\n") == [
-        Question("Is there a bench?"),
-        Question("Are there trees?", number=2),
-        Question("Is the bench near the trees?", number=3, depends_on=(1, 2)),
+        Question("Is there a bench?", category="entity"),
+        Question("Are there trees?", number=2, category="entity"),
+        Question("Is the bench near the trees?", number=3, depends_on=(1, 2), category="relation"),
     ]
     cube = found.for_prompt("A rubix cube with ten squares of purple")
     assert [one.first for one in cube] == [True, False]
@@ -67,15 +67,17 @@ def test_tifa(tmp_path: Path) -> None:
     assert (cats.answers, count.answers, count.choices) == (("yes",), ("3",), ("1", "2", "3"))
     assert count.forms == ("3", " 3", "three", "Three", " three", " Three")
     assert (count.number, found.for_prompt(other)[0].number) == (2, 1)
+    assert (cats.category, count.category) == ("animal/human", "counting")
 
 
 def test_geneval2(tmp_path: Path) -> None:
     row = {"prompt": "seven green croissants", "vqa_list": [
         ["How many croissants are in the image?", "seven"], ["Are the croissants green?", "Yes"],
-    ]}  # fmt: skip
+    ], "skills": ["count", "attribute"]}  # fmt: skip
     count, green = Questions(_file(tmp_path, "g.jsonl", _lines(row))).for_prompt(row["prompt"])
     assert count.forms == ("seven", "Seven", " seven", " Seven", "7", " 7")
     assert green.forms == ("Yes", "yes", " Yes", " yes")
+    assert (count.category, green.category) == ("count", "attribute")
 
 
 def test_own_questions_by_the_id_of_the_prompt(tmp_path: Path) -> None:
@@ -97,6 +99,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no questions": ({"prompt": "a", "questions": []}, "expected a list of questions"),
     "both lists": ({"prompt": "a", "questions": ["a?"], "vqa_list": []}, "has both 'questions'"),
     "a number": ({"prompt": "a", "questions": [7]}, "the question 7; expected an object"),
+    "skills": (
+        {"prompt": "a", "vqa_list": [["a?", "Yes"], ["b?", "Yes"]], "skills": ["count"]},
+        r"the skills \['count'\] for 2 questions; expected a list with the skill of each",
+    ),
+    "no category": (
+        {"prompt": "a", "questions": [{"question": "a?", "category": ["x"]}]},
+        r"the category \['x'\]; expected a text",
+    ),
+    "two lines": (
+        {"prompt": "a", "questions": [{"question": "a?", "category": "x\ny"}]},
+        "the category 'x.*y'; expected a text of one line",
+    ),
     "blank": ({"prompt": "a", "questions": [{"question": " "}]}, "the question ' '; expected a"),
     "half a character": ({"prompt": "a", "questions": ["\ud800?"]}, "expected a text"),
     "absent": ({"prompt": "a"}, "Line 1 of .* has no question; expected a text"),
@@ -231,7 +245,10 @@ def _listed(draw: st.DrawFn) -> list[Question]:
         parents = draw(st.sets(st.integers(1, number - 1))) if number > 1 else set[int]()
         answers = tuple(draw(st.lists(_PLAIN, min_size=1, max_size=3)))
         choices = draw(st.sampled_from([(), (*answers, "other")]))
-        found.append(Question(draw(_PLAIN), answers, number, tuple(sorted(parents)), choices))
+        category = draw(st.just("") | _PLAIN)
+        found.append(
+            Question(draw(_PLAIN), answers, number, tuple(sorted(parents)), choices, category)
+        )
     return found
 
 
@@ -243,7 +260,7 @@ def test_questions_are_read_as_they_were_written(
     rows = [
         {"prompt": prompt, "questions": [
             {"question": one.text, "answers": one.answers, "choices": one.choices,
-             "depends_on": one.depends_on} for one in some]}
+             "depends_on": one.depends_on, "category": one.category} for one in some]}
         for prompt, some in prompts.items()
     ]  # fmt: skip
     found = Questions(_file(tmp_path, "q.jsonl", _lines(*rows)))
@@ -252,7 +269,8 @@ def test_questions_are_read_as_they_were_written(
 
 _KEYS = st.sampled_from(
     ["prompt", "Text", "id", "questions", "vqa_list", "question", "answer", "answers", "choices",
-     "depends_on", "dependency", "proposition_id", "dependancy", "category"]
+     "depends_on", "dependency", "proposition_id", "dependancy", "category",
+     "skills", "element_type"]
 )  # fmt: skip
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | NASTY,
