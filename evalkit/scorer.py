@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # for type checkers only: `evalkit --help` must not import to
 Parts = Mapping[str, Mapping[str, Sequence[float]]]
 VALUE = "value"  # the name of a scorer's only number
 QUESTIONS = "questions: "  # and a category: the group of a row on these questions
+QUESTIONS_MEAN = (
+    f"“{QUESTIONS}…” is the mean over all questions of a category; a prompt with several of them"
+    " counts several times."
+)
 KIND = "scorer:"  # and the name: the kind of encoder that a scorer is
 
 

@@ -23,6 +23,7 @@ from evalkit.figures.said import (
     without,
 )
 from evalkit.figures.source import Source
+from evalkit.scorer import QUESTIONS, QUESTIONS_MEAN
 
 
 def caption(name: str, rows: Sequence[Row], source: Source) -> str:
@@ -89,6 +90,8 @@ def _groups(rows: Sequence[Row], source: Source) -> str:
     title = measure_of(own[0]).title
     said = f"{title} ({own[0]['encoder']}) by group of prompts (number of prompts in parentheses)"
     said += f"{of(counts(own, 'count'), 'images per model and group')}. {bars(own)}"
+    if any(row["group"].startswith(QUESTIONS) for row in own):
+        said += f" {QUESTIONS_MEAN}"
     return said + (" Dotted lines: the values on all prompts." if len(own) < len(rows) else "")
 
 

@@ -104,7 +104,8 @@ def _groups(facts: Facts, paper: Paper) -> Table | None:
     ]
     caption = "Metrics by group of prompts. In brackets: 95% intervals."
     of_groups = [finding for one in facts.by_group for finding in one.groups.values()]
-    notes = [_significance(of_groups), *_notes(facts, wholes, marks, counts=False)]
+    notes = [_significance(of_groups), *sentences.of_questions(facts)]
+    notes += _notes(facts, wholes, marks, counts=False)
     layout = lay_out(panels_of(columns, facts.models), paper)
     return Table("groups", caption, layout, notes, wholes)
 

@@ -10,7 +10,7 @@ from evalkit.report import numbers
 from evalkit.report.facts import Facts, part, prompt_means, whole
 from evalkit.report.findings import RULE, Finding
 from evalkit.report.pairs import FEW, Better, Tables, better, models_of, tied, was_tested
-from evalkit.scorer import QUESTIONS
+from evalkit.scorer import QUESTIONS, QUESTIONS_MEAN
 
 BOLD_RULE = (
     "Bold: the best value and values without a significant difference from it, where another model"
@@ -28,10 +28,6 @@ INTERVALS_RULE = (
 
 NAMED = 4  # models that a headline names
 CLAUSES = 5  # of a sentence by pairs of models
-QUESTIONS_RULE = (
-    f"“{QUESTIONS}…” is the mean over all questions of a category, on the images of the prompts"
-    " with such questions; a prompt with several of them counts several times."
-)
 GROUPS_RULE = (
     "Bold and †: as in the results, for the models within one group. Models are compared by group"
     " on metrics with one value per image; these comparisons are corrected together, apart from"
@@ -416,11 +412,16 @@ def groups(facts: Facts) -> list[str]:
     if not facts.by_group:
         return ["No metric with one value per image was measured by group.", *_left_out(facts)]
     texts = ["Values and 95% intervals on the images of each group of prompts."]
-    if any(name.startswith(QUESTIONS) for one in facts.by_group for name in one.groups):
-        texts.append(QUESTIONS_RULE)
+    texts += of_questions(facts)
     if any(finding.comparisons for one in facts.by_group for finding in one.groups.values()):
         texts.append(GROUPS_RULE)
     return [*texts, *_left_out(facts)]
+
+
+def of_questions(facts: Facts) -> list[str]:
+    """What groups are that are categories of questions; [] without any."""
+    named = any(name.startswith(QUESTIONS) for one in facts.by_group for name in one.groups)
+    return [QUESTIONS_MEAN] if named else []
 
 
 def _left_out(facts: Facts) -> list[str]:

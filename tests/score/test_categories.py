@@ -112,6 +112,9 @@ def test_report_table_and_figure_name_the_categories(
     rows = (tmp_path / "groups.csv").read_text()
     assert A in rows
     assert B in rows
+    for file in (tmp_path / "groups.txt", run.report_path / "tables" / "groups.tex"):
+        said = " ".join(file.read_text().split())
+        assert "is the mean over all questions of a category" in said, file
 
 
 def test_only_the_categories_with_the_most_questions_are_measured(
