@@ -245,7 +245,7 @@ def _by_interval(
     if low > margin:  # a regression, unless a further test or the correction leaves it open
         reason = "above the margin, but its corrected p-value is not significant"
         return replace(made, reason=reason)
-    more = _more(made, high - worse if worse < margin else worse - low)
+    more = _more(made, high - worse if worse < margin else worse - low, alpha)
     return replace(made, more_images=more, reason=_undecided(more))
 
 
@@ -267,14 +267,18 @@ def _p_above(interval: Callable[[float], tuple[float, float]], margin: float) ->
     return high
 
 
-def _more(made: Decision, half: float) -> int | None:
-    """Further images with which the interval would not include the margin any more.
+def _more(made: Decision, half: float, alpha: float) -> int | None:
+    """Further images with which such a difference is decided with a probability of `paired.POWER`.
+
+    Just as many as move the end of the interval to the margin would decide in every second
+    repetition only.
 
     half: from the difference to that end of its interval which is beyond the margin.
     """
     assert made.margin is not None
     assert made.worse is not None
     distance = abs(made.margin - made.worse)
+    half *= 1 + float(stats.norm.ppf(paired.POWER) / stats.norm.isf(alpha))
     ratio = half / distance if distance else math.inf
     more = made.images * ratio * ratio - made.images
     return math.floor(more) + 1 if more < MOST_IMAGES else None
@@ -283,7 +287,9 @@ def _more(made: Decision, half: float) -> int | None:
 def _undecided(more: int | None) -> str:
     if more is None:
         return "the difference is as large as the margin: more images will hardly decide"
-    return f"the interval includes the margin: about {more:,} more images would decide"
+    return (
+        f"the interval includes the margin: about {more:,} more images would decide in 4 of 5 cases"
+    )
 
 
 def _without_images(made: Decision, rule: Rule, reason: str) -> Decision:

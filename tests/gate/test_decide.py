@@ -447,7 +447,8 @@ def test_the_further_images_that_would_decide_follow_the_square_root_law() -> No
     made = decision(baseline + rng.normal(0, 2, 100), baseline, 0.3)
     assert made.verdict == "INCONCLUSIVE"
     half, distance = made.high - made.worse, abs(0.3 - made.worse)
-    assert made.more_images == int(np.ceil(100 * (half / distance) ** 2)) - 100
+    wider = 1 + stats.norm.ppf(0.8) / stats.norm.ppf(0.95)
+    assert made.more_images == int(np.ceil(100 * (wider * half / distance) ** 2)) - 100
     assert f"about {made.more_images:,} more images" in made.reason
     exact = snapshot(np.tile([-1.0, 1.0], 50) - 0.25), snapshot(np.zeros(100))
     made = decide(*exact, "score", Rule(margin=0.25), 0.05)

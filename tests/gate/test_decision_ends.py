@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from evalkit.gate.skewness import skewed
 from evalkit.gate.snapshot import Snapshot
 
 SKEWED = np.array([0.1, 0.3, 0.2, 0.5, 4.0, 0.4, 1.2, 0.9])
+WIDER = 1 + stats.norm.ppf(0.8) / stats.norm.ppf(0.95)  # for a power of 80%, in place of 50%
 
 
 def changed(side: Snapshot, **fields: Any) -> Snapshot:
@@ -186,8 +188,9 @@ def test_the_margin_is_not_reached_at_the_end_of_the_interval() -> None:
     high = alone(*sides, Rule(margin=1.0)).high
     assert high is not None
     made = alone(*sides, Rule(margin=high))
-    assert (made.verdict, made.more_images) == ("INCONCLUSIVE", 1)
-    assert made.reason == "the interval includes the margin: about 1 more images would decide"
+    assert (made.verdict, made.more_images) == ("INCONCLUSIVE", math.floor(60 * WIDER**2) - 60 + 1)
+    said = f"about {made.more_images} more images would decide in 4 of 5 cases"
+    assert made.reason == f"the interval includes the margin: {said}"
     assert alone(*sides, Rule(margin=float(np.nextafter(high, 9)))).verdict == "PASS"
     assert alone(*sides, Rule(margin=0.0)).verdict == "INCONCLUSIVE"
 
@@ -231,8 +234,22 @@ def test_the_further_images_are_those_that_move_the_nearer_end_beyond_the_margin
         assert made.high is not None
         assert made.worse is not None
         half = made.worse - made.low if made.worse > margin else made.high - made.worse
-        expected = 8 * (half / (margin - made.worse)) ** 2 - 8
+        expected = 8 * (WIDER * half / (margin - made.worse)) ** 2 - 8
         assert made.more_images == np.floor(expected) + 1
+
+
+def test_so_many_further_images_decide_in_four_of_five_cases() -> None:
+    random, count = np.random.default_rng(0), 40
+    first = random.normal(0.2, 1, count)
+    made = alone(snapshot(first, "lower"), snapshot(np.zeros(count), "lower"), Rule(margin=0.25))
+    assert (made.verdict, made.worse) == ("INCONCLUSIVE", pytest.approx(first.mean()))
+    assert made.more_images is not None
+    more, decided = count + made.more_images, 0
+    for _ in range(200):
+        values = random.normal(first.mean(), first.std(), more)
+        sides = snapshot(values, "lower"), snapshot(np.zeros(more), "lower")
+        decided += alone(*sides, Rule(margin=0.25)).verdict == "PASS"
+    assert 0.72 < decided / 200 < 0.88
 
 
 def test_a_million_further_images_is_the_largest_estimate() -> None:
@@ -241,7 +258,7 @@ def test_a_million_further_images_is_the_largest_estimate() -> None:
     assert known.high is not None
     assert known.worse is not None
     for more, expected in ((999_999.5, 1_000_000), (1_000_000.5, None)):
-        distance = (known.high - known.worse) * (8 / (8 + more)) ** 0.5
+        distance = WIDER * (known.high - known.worse) * (8 / (8 + more)) ** 0.5
         made = alone(*sides, Rule(margin=known.worse + distance))
         assert made.more_images == expected
         said = "about 1,000,000 more images would decide" if expected else "as large as the margin"
