@@ -26,7 +26,7 @@ from evalkit.score.encode import encode
 
 def perform(task: Task) -> tuple[str, int]:
     """Do the shard; returns why it failed, "" if it did not, and the exit code of the failure."""
-    os.chdir(task.folder)  # where plugins.py looks for modules of the user
+    os.chdir(task.folder)  # where `plugins` looks for modules of the user
     task.log_path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(task.log_path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

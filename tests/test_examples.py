@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from evalkit import plugins
 from evalkit.cli.app import app
 from evalkit.config import Config
+from evalkit.plugins.importing import entries
 from evalkit.run_folder import Run
 
 EXAMPLE = ROOT / "examples" / "evalkit-example-generator"
@@ -81,10 +82,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(site: Path, beside: Path) -> Iterator[Path]:
     """The package on the path of this process."""
     sys.path.insert(0, str(site))
-    plugins._entries.cache_clear()
+    entries.cache_clear()
     yield beside
     sys.path.remove(str(site))
-    plugins._entries.cache_clear()
+    entries.cache_clear()
 
 
 def test_the_installed_example_is_listed_with_its_options(site: Path, tmp_path: Path) -> None:

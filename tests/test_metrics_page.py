@@ -19,6 +19,7 @@ from PIL import Image
 import evalkit
 from evalkit import plugins
 from evalkit.core import Metric, MetricRow
+from evalkit.plugins.importing import entries
 from evalkit.score.presets import PRESETS
 from evalkit.score.select import DEFAULT
 
@@ -66,10 +67,10 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         Image.fromarray(array).resize((32, 32)).save(folder / f"{seed:05d}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    plugins._entries.cache_clear()
+    entries.cache_clear()
     yield folder
     sys.modules.pop("my_metrics", None)
-    plugins._entries.cache_clear()
+    entries.cache_clear()
 
 
 def rows(command: str) -> dict[str, MetricRow]:

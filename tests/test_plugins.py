@@ -10,6 +10,8 @@ import pytest
 import evalkit
 from evalkit import plugins
 from evalkit.core import EvalkitError, Metric, Prompt, Request
+from evalkit.plugins import importing
+from evalkit.plugins.importing import entries
 from evalkit.specs import model_texts
 
 REQUESTS = [Request(Prompt("00000", "a cat"), 0, 0, 11)]
@@ -42,12 +44,12 @@ def test_the_own_name_wins_over_another_distribution(monkeypatch: pytest.MonkeyP
     ]
     ours = [EntryPoint("noise", "evalkit.generators.noise:load", "evalkit.generators")]
     for order in (theirs + ours, ours + theirs):
-        monkeypatch.setattr(plugins, "entry_points", lambda group, order=order: order)
-        plugins._entries.cache_clear()
-        assert plugins._entries("generator")["noise"].module == "evalkit.generators.noise"
+        monkeypatch.setattr(importing, "entry_points", lambda group, order=order: order)
+        entries.cache_clear()
+        assert entries("generator")["noise"].module == "evalkit.generators.noise"
         assert "extra" in plugins.names("generator")
     monkeypatch.undo()
-    plugins._entries.cache_clear()
+    entries.cache_clear()
 
 
 def test_a_plain_function_and_a_class_are_generators_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +209,7 @@ def test_a_model_is_that_of_the_current_folder(
         (tmp_path / name).mkdir()
         (tmp_path / name / "same_name.py").write_text(f"def draw(): return {name!r}\n")
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    monkeypatch.setattr(plugins, "_folders", [])
+    monkeypatch.setattr(importing, "_folders", [])
     for name in ("first", "second", "first"):
         monkeypatch.chdir(tmp_path / name)
         monkeypatch.delitem(sys.modules, "same_name", raising=False)

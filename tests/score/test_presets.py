@@ -44,7 +44,9 @@ def test_presets_and_aliases_hold_installed_metrics_only():
 
 
 def test_an_installed_metric_wins_over_a_preset_and_an_alias(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plugins, "names", lambda kind: [*METRICS, "quality", "is", "all"])
+    installed = [*METRICS, "quality", "is", "all"]
+    monkeypatch.setattr(plugins, "names", lambda kind: installed)
+    monkeypatch.setattr(plugins, "metric_names", lambda: installed)
     assert expand(["quality", "is", "all"]) == ("quality", "is", "all")
 
 
