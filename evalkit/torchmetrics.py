@@ -42,7 +42,7 @@ from evalkit.metrics.inception_score import INCEPTION_SCORE as _INCEPTION_SCORE
 from evalkit.metrics.kernel import KID as _KID
 from evalkit.metrics.manifold import PRECISION as _PRECISION
 from evalkit.metrics.manifold import RECALL as _RECALL
-from evalkit.metrics.numeric import at_least, same_dimension
+from evalkit.metrics.numeric import at_least, same_dimension, valid
 from evalkit.plugin_calls import is_own
 from evalkit.reference import files
 
@@ -191,13 +191,16 @@ class SetMetric(torchmetrics.Metric):
 
     def _merge_rows(self, request: str) -> None:
         """Add the features that wait to the moments."""
-        setattr(self, request, self._with_rows(request))
+        rows, packed = self._rows(f"{request}_rows"), getattr(self, request)
+        if len(rows):
+            setattr(self, request, _added(packed, rows.to(packed.device)))
         setattr(self, f"{request}_rows", [])
 
     def _with_rows(self, request: str) -> Tensor:
+        """The moments with the features that wait, in a tensor of its own where there are any."""
         rows = self._rows(f"{request}_rows")
         packed: Tensor = getattr(self, request)
-        return _merge(packed, _moments(rows)) if len(rows) else packed
+        return _added(packed.clone(), rows.to(packed.device)) if len(rows) else packed
 
     def _rows(self, state: str) -> Tensor:
         """The features of a state, [N, D]; one tensor after the processes were gathered."""
@@ -351,12 +354,22 @@ def _unpacked(state: Tensor) -> Moments:
     return Moments(state[0].cpu(), state[2:].cpu(), int(state[1, 0]))
 
 
-def _moments(features: Tensor) -> Tensor:
-    """Packed moments of float [N, D] features, N >= 1."""
-    if len(features) > 1:
-        return _packed(frechet.moments(features))
-    row = features[0].double()
-    return _packed(Moments(row, torch.zeros(len(row), len(row)).to(row), 1))
+def _added(packed: Tensor, features: Tensor) -> Tensor:
+    """Packed moments with float [N, D] features added, in place; Chan et al. 1983.
+
+    In place, since further matrices of this size would be most of the memory of a training loop.
+    """
+    before, added = int(packed[1, 0]), len(features)
+    count, rows = before + added, valid(features, "given").double()
+    mean = rows.mean(dim=0)
+    centred, step = rows - mean, mean - packed[0]
+    cov, rest = packed[2:], max(count - 1, 1)
+    cov *= max(before - 1, 0) / rest
+    cov.addmm_(centred.T, centred, alpha=1 / rest)
+    cov.addr_(step, step, alpha=before * added / count / rest)
+    packed[0] += step * (added / count)
+    packed[1] = count
+    return packed
 
 
 def _merge(first: Tensor, second: Tensor) -> Tensor:
@@ -381,7 +394,8 @@ class _Batch(NamedTuple):
 _batches: list[_Batch] = []  # the last one, until its tensor is deleted
 
 
-_CONVERT = "Convert floats from 0 to 1 by `(images * 255).round().clamp(0, 255).to(torch.uint8)`."
+_TO_BYTES = ".clamp(0, 255).to(torch.uint8)"
+_CONVERT = f"Convert floats from 0 to 1 by `(images * 255).round(){_TO_BYTES}`."
 
 
 def _require_images(count: int, needed: int, side: str) -> None:
@@ -417,18 +431,29 @@ def _check_layout(images: Tensor) -> None:
         hint = "Leave out the alpha channel: `images[:, :3]`."
     elif not good:
         hint = "Give a batch of RGB images with at least one pixel."
-    elif images.is_floating_point() and float(images.min()) < 0:
-        hint = "Convert floats from -1 to 1 by `((images + 1) * 127.5).round().to(torch.uint8)`."
-    elif images.is_floating_point() and float(images.max()) > 1.5:
-        hint = "Convert floats from 0 to 255 by `images.round().clamp(0, 255).to(torch.uint8)`."
+    elif images.is_complex() or not bool(images.isfinite().all()):
+        hint = "Some values are no finite numbers: find out where they come from."
+    elif images.dtype == torch.bool:
+        hint = "Convert truth values by `images.to(torch.uint8) * 255`."
     elif not images.is_floating_point():
-        hint = "Convert integers from 0 to 255 by `images.to(torch.uint8)`."
+        hint = f"Convert integers from 0 to 255 by `images{_TO_BYTES}`."
+    elif float(images.min()) < 0:
+        hint = f"Convert floats from -1 to 1 by `((images + 1) * 127.5).round(){_TO_BYTES}`."
+    elif float(images.max()) > 1.5:
+        hint = f"Convert floats from 0 to 255 by `images.round(){_TO_BYTES}`."
     raise EvalkitError(
-        f"The images are {str(images.dtype).removeprefix('torch.')} {shape}; expected uint8"
-        " [N, 3, H, W] with values from 0 to 255.",
+        f"The images are {str(images.dtype).removeprefix('torch.')} {shape}{_ends(images)};"
+        " expected uint8 [N, 3, H, W] with values from 0 to 255.",
         hint,
         code="torchmetrics-11",
     )
+
+
+def _ends(images: Tensor) -> str:
+    """The smallest and the largest value in words, by which the range is known; "" without any."""
+    if not images.numel() or images.is_complex() or images.dtype == torch.bool:
+        return ""
+    return f" with values from {images.min().item():.4g} to {images.max().item():.4g}"
 
 
 def _encoded(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:

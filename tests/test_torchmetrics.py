@@ -183,6 +183,8 @@ def test_images_other_than_uint8_are_refused(images: Tensor):
         (torch.full((2, 3, 8, 8), -0.5), "floats from -1 to 1"),
         (torch.full((2, 3, 8, 8), 200.0), "floats from 0 to 255"),
         (torch.full((2, 3, 8, 8), 200), "integers from 0 to 255"),
+        (torch.ones(2, 3, 8, 8, dtype=torch.bool), "truth values"),
+        (torch.full((2, 3, 8, 8), torch.nan), "no finite numbers"),
         (torch.ones(2, 3, 8, 8, dtype=torch.uint8), "floats from 0 to 1"),
         ([1, 2], "from_numpy"),
     ],
@@ -192,6 +194,22 @@ def test_the_error_says_how_to_convert(images: Tensor, hint: str):
     with pytest.raises(EvalkitError) as error:
         metric.update(images)
     assert re.search(hint, error.value.hint)
+
+
+@pytest.mark.parametrize(
+    "ends", [(-1.02, 1.02), (-1.0, 1.0), (0.0, 1.2), (0.4, 255.7), (-5, 70_000), (False, True)]
+)
+def test_the_conversion_that_the_hint_names_does_not_wrap(ends: tuple[float, float]):
+    """Generators go a little beyond their range: white must not become black."""
+    images = torch.tensor(ends)[:, None, None, None].expand(2, 3, 8, 8)
+    with pytest.raises(EvalkitError) as error:
+        FID("pixels").update(images)
+    [code] = re.findall("`(.+)`", error.value.hint)
+    made = eval(code, {"images": images, "torch": torch})
+    assert made.dtype == torch.uint8
+    assert made[:, 0, 0, 0].tolist() == [0, 255]
+    if not isinstance(ends[0], bool):
+        assert f"with values from {ends[0]:.4g} to {ends[1]:.4g};" in error.value.message
 
 
 def test_an_image_of_0_and_1_only_is_refused_as_score_does():

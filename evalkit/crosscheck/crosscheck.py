@@ -11,6 +11,7 @@ convention. Two values agree if they differ by no more than the rounding of the 
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from evalkit.crosscheck.tools import TOOLS
 from evalkit.encoders import inception
 from evalkit.encoders import weights as weight_files
 
+log = logging.getLogger(__name__)
 State = Literal["agrees", "differs", "failed", "not compared", "not installed"]
 
 
@@ -87,7 +89,10 @@ def crosscheck(
         job = Job(fake, real, shared, batch_size if one_size((fake, real)) else 1)
         for tool in TOOLS:
             encoder = inception.Inception(tool.encoder, network, digest)
-            rows += _rows(tool, job, encoder, batch_size)
+            made = _rows(tool, job, encoder, batch_size)
+            for row in made:
+                log.info("%s, %s: %s", row.tool, row.metric, row.state)
+            rows += made
     return rows
 
 

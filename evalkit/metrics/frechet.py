@@ -124,8 +124,7 @@ def _fid_of_gram(fake: Tensor, gram: Tensor, real_moments: Moments) -> Tensor:
     gram = gram - gram.mean(dim=1, keepdim=True)
     eigenvalues = torch.linalg.eigvalsh((gram + gram.T) / (2 * (len(fake) - 1)))
     spread = (fake - mean).square().sum() / (len(fake) - 1)
-    root = eigenvalues.clamp_min(0).sqrt().sum()
-    return _distance(mean, real.mean, spread, real.cov.trace(), root)
+    return _distance(mean, real.mean, spread, real.cov.trace(), _roots(eigenvalues))
 
 
 def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root: Tensor) -> Tensor:
@@ -133,24 +132,30 @@ def _distance(mean1: Tensor, mean2: Tensor, trace1: Tensor, trace2: Tensor, root
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """L with cov = L L^T.
+    """L [D, R] with cov = L L^T [D, D] of rank R.
 
-    Cholesky with a jitter of 1e-12 of the mean variance, or eigenvectors if that fails.
+    Cholesky; or eigenvectors, where the rank is below D: a jitter, which Cholesky then needs, would
+    add a root for each missing dimension, 1e-7 of the distance in all.
     """
-    dimension = len(cov)
-    jitter = 1e-12 * cov.trace() / dimension
-    identity = torch.eye(dimension, dtype=cov.dtype, device=cov.device)
-    factor, failed = torch.linalg.cholesky_ex(cov + jitter * identity)
-    if int(failed) == 0:
+    factor, failed = torch.linalg.cholesky_ex(cov)
+    if int(failed) == 0 and factor.diagonal().square().min() > 1e-12 * cov.diagonal().mean():
         return factor
-    values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
-    return vectors * values.clamp_min(0).sqrt()
+    values, vectors = _eigen(cov)
+    return vectors * values.sqrt()
 
 
 def _sum_of_roots(cov: Tensor, factor: Tensor) -> Tensor:
     """tr (cov L L^T)^(1/2) from the eigenvalues of the symmetric L^T cov L."""
     product = factor.T @ cov @ factor
-    return torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
+    return _roots(torch.linalg.eigvalsh((product + product.T) / 2))
+
+
+def _roots(eigenvalues: Tensor) -> Tensor:
+    """The sum of the square roots; rounding errors of 0, whose roots would be large, are none."""
+    if not len(eigenvalues):
+        return eigenvalues.sum()
+    least = len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * eigenvalues.max()
+    return eigenvalues[eigenvalues > least.clamp_min(0)].sqrt().sum()
 
 
 # --- the interval: the distance without each group of images ---

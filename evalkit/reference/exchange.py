@@ -12,6 +12,7 @@ import numpy as np
 
 from evalkit import plugins
 from evalkit.core import EvalkitError
+from evalkit.encoders.faster import parted
 from evalkit.encoders.select import named
 from evalkit.files import atomic_file
 from evalkit.images import file_sha256
@@ -91,6 +92,14 @@ def _with_encoder(path: Path, encoder: str) -> list[Statistics]:
     if encoder:
         named(encoder)  # the usual sentence for an unknown name
         encoder = plugins.encoder(encoder).name if ":" in encoder else encoder
+        exact, precision = parted(encoder)
+        if precision != "exact":
+            raise EvalkitError(
+                f"The encoder {encoder} is {exact} in a faster arithmetic; expected an exact one:"
+                " no other tool writes its features.",
+                f"Name it: `--encoder {exact}`.",
+                code="reference-36",
+            )
     found = [item for item in held if item.convention in (encoder, "") or not encoder]
     if not found:
         conventions = " and ".join(item.convention for item in held)

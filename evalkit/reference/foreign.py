@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evalkit.core import EvalkitError, Moments
+from evalkit.hints import plural
 from evalkit.images.kinds import check_suffix, what_is
 from evalkit.metrics import frechet
 from evalkit.reference import restricted_pickle
@@ -41,7 +42,11 @@ DIMENSIONS = {
     "inception-torch": 2048,
     "inception-clean": 2048,
     "inception-antialias": 2048,
+    "efficientnet-lite0": 1280,
+    "mini-inception": 192,
+    "mini-clip": 128,
     "clip-b32": 512,
+    "clip-b32-openai": 512,
     "clip-b16": 512,
     "clip-l14": 768,
     "clip-l14-336": 768,
@@ -120,10 +125,11 @@ def read(path: Path) -> list[Statistics]:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
             found = reader(path)
     except _FAULTS as error:
-        # numpy advises to load what may run code.
-        objects = "an array of it holds Python objects" if "allow_pickle" in str(error) else error
+        reason: object = f"it has no {error}" if isinstance(error, KeyError) else error
+        if "allow_pickle" in str(error):  # numpy advises to load what may run code
+            reason = "an array of it holds Python objects"
         raise EvalkitError(
-            f"The reference file {path} cannot be read: {objects}.", EXPECTED, code="reference-24"
+            f"The reference file {path} cannot be read: {reason}.", EXPECTED, code="reference-24"
         ) from error
     for item in found:
         for feature, part in item.moments.items():
@@ -140,7 +146,13 @@ def read(path: Path) -> list[Statistics]:
 
 
 def moments(mean: Any, cov: Any, count: int = 0) -> Moments:
-    """Moments in float64 from arrays of any float type, not checked yet (see `check`)."""
+    """Moments in float64 from arrays of float32 or float64, not checked yet (see `check`).
+
+    Raises ValueError for another type: float16 changes FID by 1e-4 of it, or more.
+    """
+    types = [np.asarray(array).dtype for array in (mean, cov)]
+    if not all(one.kind == "f" and one.itemsize >= 4 for one in types):
+        raise ValueError(f"mu is {types[0]} and sigma {types[1]}, not float32 or float64")
     mean, cov = (torch.from_numpy(np.array(array, dtype=np.float64)) for array in (mean, cov))
     return Moments(mean, cov, count)
 
@@ -319,8 +331,9 @@ def _torch(path: Path) -> list[Statistics]:
 
 def _of_rows(tool: str, convention: str, values: NDArray[Any]) -> Statistics:
     rows = _rows(values)
-    enough = len(rows) >= 2 and bool(torch.isfinite(rows).all())
-    found = {"pool": frechet.moments(rows)} if enough else {}
+    if len(rows) < 2:
+        raise ValueError(f"it has features of {plural(len(rows), 'image')}; 2 are the least")
+    found = {"pool": frechet.moments(rows)} if bool(torch.isfinite(rows).all()) else {}
     return Statistics(tool, convention, found, {"pool": rows})
 
 

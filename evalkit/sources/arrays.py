@@ -93,7 +93,12 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
 
 
 def check_held(header: ArrayHeader, held: int) -> None:
-    """Raise ValueError for a header that states more bytes than there are."""
+    """Raise ValueError for a header that states more bytes than there are.
+
+    The size of Python objects, which some tools store beside their numbers, is not known.
+    """
+    if header.dtype.hasobject:
+        return
     size = math.prod(header.shape) * header.dtype.itemsize
     if size > held:
         raise ValueError(f"it states {list(header.shape)}, {size:.3g} bytes, and has {held:,}")

@@ -72,6 +72,29 @@ def test_frechet_distance_of_degenerate_covariances():
     assert abs(frechet.fid(fake=line, real_moments=frechet.moments(line)).item()) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("dimension", "rank", "fakes", "reals"), [(256, 40, 300, 1000), (256, 256, 400, 100)]
+)
+def test_features_and_moments_give_the_same_without_full_rank(
+    dimension: int, rank: int, fakes: int, reals: int
+):
+    """No jitter: dimensions without variance add no roots, however many they are."""
+    base = rows(rank, dimension, 3)
+    fake, real = rows(fakes, rank, 1) @ base, rows(reals, rank, 2) @ base + 0.3
+    moments = frechet.moments(real)
+    found = frechet.frechet_distance(fake_moments=frechet.moments(fake), real_moments=moments)
+    few = fake[:20]
+    exact = frechet.frechet_distance_of_features(fake=few, real=real)
+    assert frechet.fid(fake=fake, real_moments=moments).item() == pytest.approx(
+        found.item(), rel=1e-12
+    )
+    assert frechet.fid(fake=few, real_moments=moments).item() == pytest.approx(
+        exact.item(), rel=1e-11
+    )
+    of_moments = frechet.frechet_distance(fake_moments=frechet.moments(few), real_moments=moments)
+    assert of_moments.item() == pytest.approx(exact.item(), rel=1e-11)
+
+
 def test_a_covariance_with_a_negative_eigenvalue_is_factored_by_eigenvectors():
     zero = torch.zeros(3).double()
     almost = Moments(zero, torch.diag(torch.tensor([1.0, 1.0, -1e-9])).double(), 9)

@@ -54,6 +54,9 @@ def test_import_takes_known_encoders_only(tmp_path: Path, user_folder: Path):
     np.savez(tmp_path / "other.npz", mu=np.zeros(5), sigma=np.eye(5))
     with pytest.raises(EvalkitError, match="has 5 dimensions; inception has 8"):
         reference_import(tmp_path / "other.npz", name="coco", encoder="inception")
+    with pytest.raises(EvalkitError, match="inception in a faster arithmetic") as error:
+        reference_import(tmp_path / "coco.npz", name="coco", encoder="inception-bf16")
+    assert "--encoder inception`" in error.value.hint
     assert not (user_folder / "coco").exists()
     own = "counting_encoder:CountingEncoder"  # your own, by module and attribute
     folder = reference_import(tmp_path / "other.npz", name="own", encoder=own)

@@ -118,6 +118,12 @@ WRONG = {
     "features": ({"feats": ROWS * np.nan}, "not all finite"),
     "rows": ({"reps": ROWS[0]}, r"float32 \[8\]"),
     "images": ({"arr_0": np.zeros((2, 8, 8, 3), np.uint8)}, "contains images and no statistics"),
+    "half": ({"mu": MU.astype(np.float16), "sigma": SIGMA.astype(np.float16)}, "mu is float16"),
+    "complex": ({"mu": MU.astype(np.complex128), "sigma": SIGMA}, "mu is complex128 and sigma"),
+    "whole numbers": ({"mu": np.arange(8), "sigma": SIGMA}, "mu is int64"),
+    "one row": ({"feats": ROWS[:1]}, "features of 1 image; 2 are the least"),
+    "no row": ({"feats": ROWS[:0]}, "features of 0 images; 2 are the least"),
+    "objects": ({"mu": np.array([{}]), "sigma": SIGMA}, "holds Python objects"),
     "nothing": ({}, "contains nothing"),
 }
 
