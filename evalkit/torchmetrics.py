@@ -104,7 +104,8 @@ class SetMetric(torchmetrics.Metric):
         self.dimension = self._probe()
         for request in self._states():
             if request.endswith("moments"):
-                empty = torch.zeros(self.dimension + 2, self.dimension, dtype=torch.float64)
+                # No matrix before the first images: torchmetrics keeps a copy for `reset`.
+                empty = torch.zeros(0, self.dimension, dtype=torch.float64)
                 self.add_state(request, empty, dist_reduce_fx=_merged)
                 self.add_state(f"{request}_rows", [], dist_reduce_fx="cat")  # not merged yet
             else:
@@ -145,6 +146,7 @@ class SetMetric(torchmetrics.Metric):
                 code="torchmetrics-3",
             )
         features = _encoded(self.encoder, images)[self.metric.feature].to(self.device)
+        self._fill()
         for request in self._states():
             if request == "text" and not real:
                 texts = [self.metric.prefix + prompt for prompt in prompts or ()]
@@ -168,8 +170,14 @@ class SetMetric(torchmetrics.Metric):
         value = torch.as_tensor(self.metric.compute(**inputs)).double().mean()
         return torch.as_tensor(self.metric.in_range(float(value)), dtype=torch.float64)
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As in torchmetrics: `update`, and the value of this batch alone."""
+        self._fill()
+        return super().forward(*args, **kwargs)
+
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As in torchmetrics; a process without images contributes empty tensors."""
+        self._fill()
         for request in self._states():
             name = request
             if request.endswith("moments"):
@@ -188,6 +196,12 @@ class SetMetric(torchmetrics.Metric):
 
     def _list(self, state: str) -> list[Tensor]:
         return getattr(self, state)
+
+    def _fill(self) -> None:
+        """Give moments that have no image yet the shape of the others, to be reduced with them."""
+        for request in self._states():
+            if request.endswith("moments"):
+                setattr(self, request, _full(getattr(self, request)))
 
     def _merge_rows(self, request: str) -> None:
         """Add the features that wait to the moments."""
@@ -350,7 +364,14 @@ def _packed(moments: Moments) -> Tensor:
     return torch.cat([moments.mean[None], count[None], moments.cov])
 
 
+def _full(packed: Tensor) -> Tensor:
+    """The packed moments; zeros where there are none yet."""
+    dimension = packed.shape[1]
+    return packed if len(packed) else packed.new_zeros(dimension + 2, dimension)
+
+
 def _unpacked(state: Tensor) -> Moments:
+    state = _full(state)
     return Moments(state[0].cpu(), state[2:].cpu(), int(state[1, 0]))
 
 
@@ -359,6 +380,7 @@ def _added(packed: Tensor, features: Tensor) -> Tensor:
 
     In place, since further matrices of this size would be most of the memory of a training loop.
     """
+    packed = _full(packed)
     before, added = int(packed[1, 0]), len(features)
     count, rows = before + added, valid(features, "given").double()
     mean = rows.mean(dim=0)
